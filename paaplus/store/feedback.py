@@ -1,0 +1,153 @@
+"""Ratings out of the store: whole tables for the population, ragged blocks for cohorts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Select, and_, func, or_, select
+
+from paaplus.events import ATTRIBUTES
+from paaplus.store.rows import Rows
+from paaplus.store.sql import chunks
+from paaplus.store.tables import app_user, feedback, item
+
+_SCORES = tuple(feedback.c[attribute] for attribute in ATTRIBUTES)
+
+
+@dataclass(frozen=True, slots=True)
+class RatingTable:
+    """All ratings to learn from, for the population fit.
+
+    Attributes:
+        user_ids: object [N] of str.
+        item_ids: object [N] of str.
+        scores: float64 [N, 3] on 0..10; NaN = not rated.
+    """
+
+    user_ids: NDArray[np.object_]
+    item_ids: NDArray[np.object_]
+    scores: NDArray[np.float64]
+
+
+class Feedback:
+    """Reads feedback. Every method runs in the caller's transaction."""
+
+    def all_ratings(self, connection: Connection) -> RatingTable:
+        """Every rating that is not held out, by user and number."""
+        query = (
+            select(feedback.c.user_id, feedback.c.item_id, *_SCORES)
+            .where(feedback.c.rating_no.is_not(None))
+            .order_by(feedback.c.user_id, feedback.c.rating_no)
+        )
+        rows = connection.execute(query).all()
+        return RatingTable(
+            np.array([row[0] for row in rows], dtype=object),
+            np.array([row[1] for row in rows], dtype=object),
+            _score_matrix([row[2:] for row in rows]),
+        )
+
+    def next_ratings(
+        self, connection: Connection, user_ids: Sequence[str], learned: Sequence[int], count: int
+    ) -> Rows:
+        """Each user's ratings number `learned + 1` to `learned + count`.
+
+        Returns:
+            Rows in the order of `user_ids`; `seq` is the rating's number.
+        """
+        found: list[Any] = []
+        for some in chunks(zip(user_ids, learned, strict=True), 500):  # depth of the OR
+            spans = [
+                and_(
+                    feedback.c.user_id == user_id,
+                    feedback.c.rating_no > done,
+                    feedback.c.rating_no <= done + count,
+                )
+                for user_id, done in some
+            ]
+            found += connection.execute(_rating_query().where(or_(*spans))).all()
+        return _ragged(user_ids, found)
+
+    def ratings_by_number(
+        self, connection: Connection, user_ids: Sequence[str], numbers: Sequence[Sequence[int]]
+    ) -> Rows:
+        """The named ratings of each user, in the order of their numbers."""
+        found: list[Any] = []
+        for user_id, wanted in zip(user_ids, numbers, strict=True):
+            for some in chunks(int(n) for n in wanted):
+                query = _rating_query().where(
+                    feedback.c.user_id == user_id, feedback.c.rating_no.in_(some)
+                )
+                found += connection.execute(query).all()
+        return _ragged(user_ids, found)
+
+    def held_out(
+        self, connection: Connection, user_ids: Sequence[str], learned: Sequence[int]
+    ) -> Rows:
+        """Held-out ratings that came before each user's rating number `learned`.
+
+        Returns:
+            Rows in the order of `user_ids`; `seq` is the number in all of the user's feedback.
+        """
+        limit = feedback.alias("learned_last")
+        found: list[Any] = []
+        for some in chunks(zip(user_ids, learned, strict=True), 500):
+            last = [and_(limit.c.user_id == u, limit.c.rating_no == n) for u, n in some]
+            query = (
+                select(feedback.c.user_id, feedback.c.seq, feedback.c.item_id, *_SCORES)
+                .join(limit, limit.c.user_id == feedback.c.user_id)
+                .where(or_(*last), feedback.c.held_out, feedback.c.seq < limit.c.seq)
+            )
+            found += connection.execute(query).all()
+        return _ragged(user_ids, found)
+
+    def counts_by_kind(self, connection: Connection) -> dict[str, int]:
+        """Stored feedback by kind."""
+        query = select(feedback.c.kind, func.count()).group_by(feedback.c.kind)
+        return {str(kind): int(count) for kind, count in connection.execute(query)}
+
+    def user_counts(self, connection: Connection, user_id: str) -> dict[str, int] | None:
+        """The user's numbers of events, ratings and held-out ratings; None for a stranger."""
+        query = select(app_user).where(app_user.c.user_id == user_id)
+        row = connection.execute(query).mappings().first()
+        return None if row is None else {k: row[k] for k in ("events", "ratings", "held_out")}
+
+    def users(self, connection: Connection) -> int:
+        """Number of users who ever gave feedback."""
+        return int(connection.execute(select(func.count()).select_from(app_user)).scalar_one())
+
+    def unrated_items(self, connection: Connection, user_id: str, limit: int) -> list[str]:
+        """Some items that the user has not rated, in the order of their ids."""
+        rated = select(feedback.c.item_id).where(
+            feedback.c.user_id == user_id, feedback.c.item_id.is_not(None)
+        )
+        query = select(item.c.item_id).where(item.c.item_id.not_in(rated)).order_by(item.c.item_id)
+        return list(connection.scalars(query.limit(limit)))
+
+
+def _rating_query() -> Select[Any]:
+    return select(feedback.c.user_id, feedback.c.rating_no, feedback.c.item_id, *_SCORES)
+
+
+def _score_matrix(scores: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:
+    matrix = np.array(scores, dtype=np.float64)  # None becomes NaN
+    return matrix.reshape(len(scores), len(ATTRIBUTES))
+
+
+def _ragged(user_ids: Sequence[str], found: Sequence[Any]) -> Rows:
+    """Group (user, seq, item, scores…) by user, in the order of `user_ids`."""
+    found = sorted(found, key=lambda row: (row[0], row[1]))
+    by_user = {user_id: list(rows) for user_id, rows in groupby(found, key=lambda row: row[0])}
+    ordered = [row for user_id in user_ids for row in by_user.get(user_id, ())]
+    lengths = [len(by_user.get(user_id, ())) for user_id in user_ids]
+    return Rows(
+        user_ids=tuple(user_ids),
+        start=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        seq=np.array([row[1] for row in ordered], dtype=np.int64),
+        item_ids=np.array([row[2] for row in ordered], dtype=object),
+        scores=_score_matrix([row[3:] for row in ordered]),
+    )

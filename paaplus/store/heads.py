@@ -1,0 +1,244 @@
+"""Live heads: who is due, who may write, and the one transaction that writes.
+
+A cohort is claimed by a lease, and its new states are written only by the holder of the newest fencing
+token, on top of the watermarks that it read. So a retry, a crash or a worker that was frozen past its
+lease changes nothing (Kleppmann, "How to do distributed locking", 2016, for the token).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, Join, and_, case, func, select, update
+
+from paaplus.errors import LeaseLostError
+from paaplus.store.sql import chunks, upsert
+from paaplus.store.tables import app_user, cohort_lease, feedback, head_state
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write one cohort until `until`; `fence` rises with every claim."""
+
+    cohort: str
+    owner: str
+    fence: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRow:
+    """One user's live head at rest.
+
+    Attributes:
+        user_id: Whose.
+        learned: Watermark: ratings 1..learned are in the state.
+        state: float32 vector, little endian, as `strategies.state` lays it out; None before any.
+        memory: Replay memory, None where the strategy keeps none.
+    """
+
+    user_id: str
+    learned: int
+    state: bytes | None = None
+    memory: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What a state was made with: on another population or strategy it is trained anew.
+
+    Attributes:
+        population: Version of the population model.
+        strategy: Name of the strategy and hash of its settings.
+        experience_size: Ratings in one experience; a user is due once that many wait.
+    """
+
+    population: str
+    strategy: str
+    experience_size: int
+
+
+class HeadStates:
+    """Reads and writes live heads. Every method runs in the caller's transaction."""
+
+    def due_cohorts(self, connection: Connection, basis: Basis) -> dict[str, int]:
+        """Cohorts with due users, and how many."""
+        query = (
+            select(app_user.c.cohort, func.count())
+            .select_from(_users_with_heads())
+            .where(_is_due(basis))
+            .group_by(app_user.c.cohort)
+            .order_by(app_user.c.cohort)
+        )
+        return {str(cohort): int(count) for cohort, count in connection.execute(query)}
+
+    def due_heads(
+        self,
+        connection: Connection,
+        cohort: str,
+        basis: Basis,
+        *,
+        after: str = "",
+        limit: int = 1024,
+    ) -> list[HeadRow]:
+        """Heads of the cohort's due users by user id, beginning after the id `after`.
+
+        A user without a head, or with one on another basis, has `learned` 0 and no state.
+        """
+        current = _on_basis(basis)
+        query = (
+            select(
+                app_user.c.user_id,
+                case((current, head_state.c.learned), else_=0),
+                case((current, head_state.c.state), else_=None),
+                case((current, head_state.c.memory), else_=None),
+            )
+            .select_from(_users_with_heads())
+            .where(app_user.c.cohort == cohort, app_user.c.user_id > after, _is_due(basis))
+            .order_by(app_user.c.user_id)
+            .limit(limit)
+        )
+        return [HeadRow(*row) for row in connection.execute(query)]
+
+    def head(self, connection: Connection, user_id: str) -> tuple[HeadRow, str, str] | None:
+        """A user's live head with its population version and strategy; None if there is none."""
+        query = select(head_state).join(
+            app_user,
+            and_(
+                app_user.c.cohort == head_state.c.cohort, app_user.c.user_id == head_state.c.user_id
+            ),
+        )
+        row = connection.execute(query.where(app_user.c.user_id == user_id)).mappings().first()
+        if row is None:
+            return None
+        head = HeadRow(user_id, row["learned"], row["state"], row["memory"])
+        return head, row["population"], row["strategy"]
+
+    def claim(
+        self, connection: Connection, cohort: str, owner: str, *, now: datetime, ttl: timedelta
+    ) -> Lease | None:
+        """Take the cohort, if nobody holds it or the holder's time is over."""
+        query = select(cohort_lease).where(cohort_lease.c.cohort == cohort).with_for_update()
+        row = connection.execute(query).mappings().first()
+        if row is not None and row["until"] is not None and row["until"] > now:
+            return None
+        lease = Lease(cohort, owner, (row["fence"] if row else 0) + 1, now + ttl)
+        values = {
+            "cohort": cohort,
+            "owner": owner,
+            "until": lease.until,
+            "fence": lease.fence,
+        }
+        upsert(connection, cohort_lease, [values], update=["owner", "until", "fence"])
+        return lease
+
+    def hold(self, connection: Connection, lease: Lease) -> None:
+        """Lock the lease row and make sure that the lease is still ours.
+
+        Raises:
+            LeaseLostError: Another worker has claimed the cohort since.
+        """
+        query = select(cohort_lease.c.fence).where(cohort_lease.c.cohort == lease.cohort)
+        fence = connection.execute(query.with_for_update()).scalar()
+        if fence != lease.fence:
+            raise LeaseLostError(
+                f"cohort {lease.cohort}: fence {lease.fence} was overtaken by {fence}",
+                "nothing was written and nothing is lost; raise `lease_seconds` if it happens often",
+            )
+
+    def release(self, connection: Connection, lease: Lease) -> None:
+        """Give the cohort back, unless somebody else has it by now."""
+        connection.execute(
+            update(cohort_lease)
+            .where(cohort_lease.c.cohort == lease.cohort, cohort_lease.c.fence == lease.fence)
+            .values(owner=None, until=None)
+        )
+
+    def write(
+        self,
+        connection: Connection,
+        lease: Lease,
+        basis: Basis,
+        before: Sequence[HeadRow],
+        after: Sequence[HeadRow],
+    ) -> None:
+        """Replace the states that were read by the new ones.
+
+        Args:
+            connection: From `Store.write`; the caller commits.
+            lease: Under which `before` was read.
+            basis: What the states were made with.
+            before: As `due_heads` gave them.
+            after: One per row of `before`, in its order.
+
+        Raises:
+            LeaseLostError: The lease, or a watermark, has moved on; nothing was written.
+        """
+        self.hold(connection, lease)
+        stored = self._watermarks(connection, lease.cohort, basis, [row.user_id for row in before])
+        moved = [row.user_id for row in before if stored.get(row.user_id, 0) != row.learned]
+        if moved:
+            raise LeaseLostError(
+                f"cohort {lease.cohort}: the watermark of {len(moved)} users moved under the lease",
+                "nothing was written; run the round again",
+            )
+        rows = [
+            {
+                "cohort": lease.cohort,
+                "user_id": row.user_id,
+                "population": basis.population,
+                "strategy": basis.strategy,
+                "learned": row.learned,
+                "fence": lease.fence,
+                "state": row.state,
+                "memory": row.memory,
+            }
+            for row in after
+        ]
+        columns = ["population", "strategy", "learned", "fence", "state", "memory"]
+        upsert(connection, head_state, rows, update=columns)
+
+    def _watermarks(
+        self, connection: Connection, cohort: str, basis: Basis, user_ids: Sequence[str]
+    ) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for some in chunks(user_ids):
+            query = select(head_state.c.user_id, head_state.c.learned).where(
+                head_state.c.cohort == cohort, head_state.c.user_id.in_(some), _on_basis(basis)
+            )
+            found.update((str(u), int(n)) for u, n in connection.execute(query))
+        return found
+
+    def not_yet_learned(self, connection: Connection, basis: Basis | None) -> int:
+        """Ratings that wait for their experience to fill up, or for a population model."""
+        ratings = select(func.coalesce(func.sum(app_user.c.ratings), 0))
+        total = int(connection.execute(ratings).scalar_one())
+        if basis is None:
+            return total
+        learned = select(func.coalesce(func.sum(head_state.c.learned), 0)).where(_on_basis(basis))
+        return total - int(connection.execute(learned).scalar_one())
+
+    def other_feedback(self, connection: Connection) -> int:
+        """Feedback of kinds that no strategy learns from yet."""
+        query = select(func.count()).select_from(feedback).where(feedback.c.kind != "rating")
+        return int(connection.execute(query).scalar_one())
+
+
+def _on_basis(basis: Basis) -> ColumnElement[bool]:
+    return and_(
+        head_state.c.population == basis.population, head_state.c.strategy == basis.strategy
+    )
+
+
+def _users_with_heads() -> Join:
+    return app_user.outerjoin(
+        head_state,
+        and_(head_state.c.cohort == app_user.c.cohort, head_state.c.user_id == app_user.c.user_id),
+    )
+
+
+def _is_due(basis: Basis) -> ColumnElement[bool]:
+    waiting = app_user.c.ratings - case((_on_basis(basis), head_state.c.learned), else_=0)
+    return waiting >= basis.experience_size

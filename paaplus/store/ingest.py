@@ -1,0 +1,287 @@
+"""The ingest transaction: every event has exactly one effect, through any crash or redelivery.
+
+One call of `Ingest.apply`, inside one transaction of the caller:
+
+1. drop records below the stored offset (a redelivery, or a worker that was frozen),
+2. insert the events that are new by `event_id`; duplicates are counted, not stored,
+3. insert dead letters, with the events that only the store can refuse (unknown items),
+4. write the next offset of every partition.
+
+Decoding happens before, in `streams.ingest`; committing to Kafka happens after, as advice only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from paaplus.errors import EventError
+from paaplus.events import (
+    ATTRIBUTES,
+    Comment,
+    Comparison,
+    FeedbackEvent,
+    Interaction,
+    Item,
+    Rating,
+    kind_of,
+)
+from paaplus.store.items import Items, Verdict
+from paaplus.store.letters import DeadLetters, Letter
+from paaplus.store.settings import StoreSettings
+from paaplus.store.sql import chunks, upsert
+from paaplus.store.tables import app_user, feedback, ingest_offset
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One record of the log, decoded or refused.
+
+    Attributes:
+        topic: Topic, `part` partition and `off` offset of the record in its log.
+        part: See `topic`.
+        off: See `topic`.
+        key: The record's key as it came.
+        value: The record's bytes as they came.
+        event: What the bytes say, or why they are no event.
+    """
+
+    topic: str
+    part: int
+    off: int
+    key: bytes | None
+    value: bytes
+    event: FeedbackEvent | Item | EventError
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one call did; `skipped` records lay below the stored offset."""
+
+    accepted: int = 0
+    duplicates: int = 0
+    dead: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Outcome) -> Outcome:
+        return Outcome(
+            self.accepted + other.accepted,
+            self.duplicates + other.duplicates,
+            self.dead + other.dead,
+            self.skipped + other.skipped,
+        )
+
+
+class Ingest:
+    """Writes arrivals and offsets. Every method runs in the caller's transaction."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._settings = settings
+
+    def positions(
+        self, connection: Connection, source: str, topic: str, parts: Iterable[int]
+    ) -> dict[int, int]:
+        """Next offset to read of each partition; 0 where nothing was read yet."""
+        rows = connection.execute(
+            select(ingest_offset.c.part, ingest_offset.c.next_offset)
+            .where(ingest_offset.c.source == source, ingest_offset.c.topic == topic)
+            .with_for_update()  # PostgreSQL: the offset row is the fence between workers
+        ).all()
+        found = {int(part): int(offset) for part, offset in rows}
+        return {part: found.get(part, 0) for part in parts}
+
+    def totals(self, connection: Connection) -> Outcome:
+        """Accepted, duplicate and dead records since the store was made, over all logs."""
+        total = Outcome()
+        columns = ingest_offset.c.accepted, ingest_offset.c.duplicates, ingest_offset.c.dead
+        for accepted, duplicates, dead in connection.execute(select(*columns)):
+            total += Outcome(accepted, duplicates, dead)
+        return total
+
+    def apply(
+        self, connection: Connection, source: str, arrivals: Sequence[Arrival], *, now: datetime
+    ) -> Outcome:
+        """Write one poll's arrivals of one topic. The caller commits.
+
+        Args:
+            connection: From `Store.write`.
+            source: Name of the log that the offsets belong to.
+            arrivals: In offset order within each partition; one topic.
+            now: Time of the dead letters.
+        """
+        if not arrivals:
+            return Outcome()
+        topic = arrivals[0].topic
+        stored = self.positions(connection, source, topic, {a.part for a in arrivals})
+        fresh = [a for a in arrivals if a.off >= stored[a.part]]
+        verdicts = self._judge(connection, fresh)
+        letters = [
+            Letter(source, a.topic, a.part, a.off, a.key, a.value, verdict)
+            for a, verdict in zip(fresh, verdicts, strict=True)
+            if isinstance(verdict, EventError)
+        ]
+        DeadLetters().add(connection, letters, now=now)
+        counts = [
+            (a.part, verdict if isinstance(verdict, str) else "dead")
+            for a, verdict in zip(fresh, verdicts, strict=True)
+        ]
+        self._advance(connection, source, topic, fresh, Counter(counts))
+        total = Counter(name for _, name in counts)
+        return Outcome(
+            total["accepted"], total["duplicate"], total["dead"], len(arrivals) - len(fresh)
+        )
+
+    def _judge(self, connection: Connection, fresh: Sequence[Arrival]) -> list[Verdict]:
+        """Write what can be accepted; one verdict per arrival."""
+        verdicts: dict[int, Verdict] = {}
+        items: dict[int, Item] = {}
+        events: dict[int, FeedbackEvent] = {}
+        for index, arrival in enumerate(fresh):
+            if isinstance(arrival.event, EventError):
+                verdicts[index] = arrival.event
+            elif isinstance(arrival.event, Item):
+                items[index] = arrival.event
+            else:
+                events[index] = arrival.event
+        verdicts.update(zip(items, Items().add(connection, list(items.values())), strict=True))
+        bodies = [fresh[index].value for index in events]
+        verdicts.update(
+            zip(events, self._add_feedback(connection, list(events.values()), bodies), strict=True)
+        )
+        return [verdicts[index] for index in range(len(fresh))]
+
+    def _add_feedback(
+        self, connection: Connection, events: Sequence[FeedbackEvent], bodies: Sequence[bytes]
+    ) -> list[Verdict]:
+        seen = self._seen(connection, [event.event_id.bytes for event in events])
+        known = Items().known(connection, {i for event in events for i in _items_of(event)})
+        users = self._users(connection, {event.user_id for event in events})
+        rows: list[dict[str, object]] = []
+        verdicts: list[Verdict] = []
+        for event, body in zip(events, bodies, strict=True):
+            unknown = [item_id for item_id in _items_of(event) if item_id not in known]
+            if event.event_id.bytes in seen:
+                verdicts.append("duplicate")
+            elif unknown:
+                verdicts.append(_unknown_item(unknown[0]))
+            else:
+                seen.add(event.event_id.bytes)
+                rows.append(self._row(event, body, users[event.user_id]))
+                verdicts.append("accepted")
+        if rows:
+            connection.execute(insert(feedback), rows)
+            changed = {str(row["user_id"]) for row in rows}
+            upsert(
+                connection,
+                app_user,
+                [users[user_id] for user_id in sorted(changed)],
+                update=["events", "ratings", "held_out"],
+            )
+        return verdicts
+
+    def _row(self, event: FeedbackEvent, body: bytes, user: dict[str, Any]) -> dict[str, object]:
+        """The feedback row of an event; counts it in its user's numbers."""
+        item_ids = _items_of(event)
+        user["events"] += 1
+        row: dict[str, object] = {
+            "event_id": event.event_id.bytes,
+            "user_id": event.user_id,
+            "seq": user["events"],
+            "rating_no": None,
+            "held_out": False,
+            "kind": kind_of(event),
+            "item_id": item_ids[0] if item_ids else None,
+            "appearance": None,
+            "health": None,
+            "posture": None,
+            "occurred_at": event.occurred_at,
+            "body": body,
+        }
+        if isinstance(event, Rating):
+            for attribute in ATTRIBUTES:
+                row[attribute] = getattr(event.scores, attribute)
+            if self._settings.is_held_out(event.user_id, event.item_id):
+                row["held_out"] = True
+                user["held_out"] += 1
+            else:
+                user["ratings"] += 1
+                row["rating_no"] = user["ratings"]
+        return row
+
+    def _seen(self, connection: Connection, event_ids: Sequence[bytes]) -> set[bytes]:
+        found: set[bytes] = set()
+        for some in chunks(event_ids):
+            query = select(feedback.c.event_id).where(feedback.c.event_id.in_(some))
+            found.update(connection.scalars(query))
+        return found
+
+    def _users(self, connection: Connection, user_ids: set[str]) -> dict[str, dict[str, Any]]:
+        """Counters of the users, new ones at zero."""
+        users: dict[str, dict[str, Any]] = {
+            user_id: {
+                "user_id": user_id,
+                "cohort": self._settings.cohort_of(user_id),
+                "events": 0,
+                "ratings": 0,
+                "held_out": 0,
+            }
+            for user_id in user_ids
+        }
+        for some in chunks(sorted(user_ids)):
+            query = select(app_user).where(app_user.c.user_id.in_(some))
+            for row in connection.execute(query).mappings():
+                users[row["user_id"]] = dict(row)
+        return users
+
+    def _advance(
+        self,
+        connection: Connection,
+        source: str,
+        topic: str,
+        fresh: Sequence[Arrival],
+        counts: Counter[tuple[int, str]],
+    ) -> None:
+        following: dict[int, int] = {}
+        for arrival in fresh:
+            following[arrival.part] = max(following.get(arrival.part, 0), arrival.off + 1)
+        before = {
+            int(row["part"]): row
+            for row in connection.execute(
+                select(ingest_offset).where(
+                    ingest_offset.c.source == source, ingest_offset.c.topic == topic
+                )
+            ).mappings()
+        }
+        columns = {"accepted": "accepted", "duplicates": "duplicate", "dead": "dead"}
+        rows = [
+            {"source": source, "topic": topic, "part": part, "next_offset": offset}
+            | {
+                column: (before[part][column] if part in before else 0) + counts[part, name]
+                for column, name in columns.items()
+            }
+            for part, offset in following.items()
+        ]
+        upsert(connection, ingest_offset, rows, update=["next_offset", *columns])
+
+
+def _items_of(event: FeedbackEvent) -> tuple[str, ...]:
+    """Ids of the items that an event speaks of."""
+    if isinstance(event, Comparison):
+        return event.item_a, event.item_b
+    if isinstance(event, Rating | Comment | Interaction):
+        return (event.item_id,)
+    return ()
+
+
+def _unknown_item(item_id: str) -> EventError:
+    return EventError(
+        "unknown_item",
+        "$.item_id",
+        f"no item {item_id[:80]!r} has been announced",
+        "emit its item event first, then run `paaplus dead-letters redrive`",
+    )

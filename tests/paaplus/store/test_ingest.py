@@ -1,0 +1,225 @@
+"""The ingest transaction against a plain model: every event has exactly one effect."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from sqlalchemy import select
+
+from paaplus.errors import EventError
+from paaplus.events import decode_feedback, decode_item
+from paaplus.store import Store, StoreSettings, open_store
+from paaplus.store.ingest import Arrival, Outcome
+from paaplus.store.tables import app_user, feedback
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+TIME = "2026-10-31T12:00:00Z"
+ITEMS = [f"i{n}" for n in range(8)]
+
+
+def rating(event: int, user: str, item: str, score: float = 5.0) -> bytes:
+    return json.dumps(
+        {
+            "kind": "rating",
+            "schema_version": 1,
+            "event_id": str(uuid.UUID(int=event + 1)),
+            "user_id": user,
+            "occurred_at": TIME,
+            "item_id": item,
+            "scores": {"appearance": score},
+        }
+    ).encode()
+
+
+def item(item_id: str, number: int, features: list[float]) -> bytes:
+    return json.dumps(
+        {
+            "kind": "item",
+            "schema_version": 1,
+            "event_id": str(uuid.UUID(int=10**6 + number)),
+            "occurred_at": TIME,
+            "item_id": item_id,
+            "features": features,
+        }
+    ).encode()
+
+
+def arrival(topic: str, part: int, off: int, value: bytes) -> Arrival:
+    try:
+        event = decode_item(value) if topic == "items" else decode_feedback(value)
+    except EventError as error:
+        return Arrival(topic, part, off, None, value, error)
+    return Arrival(topic, part, off, None, value, event)
+
+
+def apply(store: Store, arrivals: list[Arrival]) -> Outcome:
+    with store.write() as connection:
+        return store.ingest.apply(connection, "test", arrivals, now=NOW)
+
+
+@contextmanager
+def store_with_items(folder: Path, fraction: float = 0.2) -> Iterator[Store]:
+    with open_store(f"sqlite:///{folder}/store.db", StoreSettings(fraction)) as store:
+        arrivals = [
+            arrival("items", 0, n, item(name, n, [float(n), 1.0])) for n, name in enumerate(ITEMS)
+        ]
+        assert apply(store, arrivals).accepted == len(ITEMS)
+        yield store
+
+
+def test_counts_every_record_once(tmp_path: Path) -> None:
+    with store_with_items(tmp_path) as store:
+        first = [
+            arrival("feedback", 0, 10, rating(1, "ann", "i0")),
+            arrival("feedback", 0, 11, rating(1, "ann", "i0")),  # same event again
+            arrival("feedback", 0, 12, b"not json"),
+            arrival("feedback", 1, 3, rating(2, "bob", "nowhere")),
+        ]
+        assert apply(store, first) == Outcome(accepted=1, duplicates=1, dead=2)
+        again = [*first, arrival("feedback", 0, 20, rating(3, "ann", "i1"))]
+        assert apply(store, again) == Outcome(accepted=1, skipped=4)
+        with store.read() as connection:
+            assert store.ingest.positions(connection, "test", "feedback", [0, 1, 2]) == {
+                0: 21,
+                1: 4,
+                2: 0,
+            }
+            letters = store.letters.waiting(connection)
+        assert [(letter.part, letter.off, letter.error.reason) for letter in letters] == [
+            (0, 12, "invalid_json"),
+            (1, 3, "unknown_item"),
+        ]
+        assert letters[0].value == b"not json"
+
+
+def test_an_item_never_changes(tmp_path: Path) -> None:
+    with store_with_items(tmp_path) as store:
+        same, other = item("i0", 99, [0.0, 1.0]), item("i0", 98, [9.0, 9.0])
+        outcome = apply(store, [arrival("items", 0, 50, same), arrival("items", 0, 51, other)])
+        assert outcome == Outcome(duplicates=1, dead=1)
+        with store.read() as connection:
+            ids, vectors = store.items.features(connection, "given", ["i0"])
+            assert store.letters.counts(connection) == {"item_changed": 1}
+        assert ids == ["i0"]
+        assert vectors.tolist() == [[0.0, 1.0]]
+
+
+def test_a_crash_before_commit_leaves_nothing(tmp_path: Path) -> None:
+    arrivals = [arrival("feedback", 0, 0, rating(1, "ann", "i0"))]
+    with store_with_items(tmp_path) as store:
+        with pytest.raises(RuntimeError, match="crash"), store.write() as connection:
+            store.ingest.apply(connection, "test", arrivals, now=NOW)
+            raise RuntimeError("crash")
+        assert apply(store, arrivals) == Outcome(accepted=1)
+
+
+class IngestMachine(RuleBasedStateMachine):
+    """Records arrive, arrive again, and transactions die; the store must equal the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.context = store_with_items(Path(self.folder.name), fraction=0.4)
+        self.store = self.context.__enter__()
+        self.log: dict[int, list[bytes]] = {0: [], 1: []}  # what was ever appended
+        self.done = {0: 0, 1: 0}  # next offset
+        self.rows: list[tuple[str, str]] = []  # accepted (user, item) in order
+        self.seen: set[int] = set()
+        self.outcome = Outcome()
+
+    @initialize()
+    def start(self) -> None:
+        assert self.store.settings.holdout_fraction == 0.4
+
+    @rule(
+        records=st.lists(
+            st.tuples(
+                st.sampled_from(["ann", "bob", "cy.d", "-"]),
+                st.sampled_from([*ITEMS, "ghost"]),
+                st.integers(0, 12),
+                st.booleans(),
+            ),
+            max_size=6,
+        ),
+        part=st.integers(0, 1),
+    )
+    def append(self, records: list[tuple[str, str, int, bool]], part: int) -> None:
+        for user, item_id, event, broken in records:
+            # As murmur2 would: a user's records lie in one partition.
+            if hash_part(user) == part:
+                value = rating(event, user, item_id)
+                self.log[part].append(value[:-1] if broken else value)
+
+    @rule(part=st.integers(0, 1), back=st.integers(0, 4), count=st.integers(1, 8), dies=st.booleans())
+    def deliver(self, part: int, back: int, count: int, dies: bool) -> None:
+        first = max(0, self.done[part] - back)
+        values = self.log[part][first : first + count]
+        arrivals = [arrival("feedback", part, first + n, v) for n, v in enumerate(values)]
+        if dies:
+            with pytest.raises(KeyboardInterrupt), self.store.write() as connection:
+                self.store.ingest.apply(connection, "test", arrivals, now=NOW)
+                raise KeyboardInterrupt
+            return
+        got = apply(self.store, arrivals)
+        expected = Outcome()
+        for n, value in enumerate(values):
+            expected += self.expect(part, first + n, value)
+        assert got == expected
+        self.outcome += Outcome(got.accepted, got.duplicates, got.dead)
+
+    def expect(self, part: int, off: int, value: bytes) -> Outcome:
+        if off < self.done[part]:
+            return Outcome(skipped=1)
+        self.done[part] = off + 1
+        try:
+            event = decode_feedback(value)
+        except EventError:
+            return Outcome(dead=1)
+        if event.event_id.int in self.seen:
+            return Outcome(duplicates=1)
+        if event.item_id == "ghost":
+            return Outcome(dead=1)
+        self.seen.add(event.event_id.int)
+        self.rows.append((event.user_id, event.item_id))
+        return Outcome(accepted=1)
+
+    @invariant()
+    def store_equals_model(self) -> None:
+        with self.store.read() as connection:
+            rows = connection.execute(select(feedback).order_by(feedback.c.id)).mappings().all()
+            users = {r["user_id"]: r for r in connection.execute(select(app_user)).mappings()}
+            totals = self.store.ingest.totals(connection)
+        assert [(r["user_id"], r["item_id"]) for r in rows] == self.rows
+        assert totals == self.outcome + Outcome(accepted=len(ITEMS))
+        settings_ = self.store.settings
+        for user_id, row in users.items():
+            mine = [r for r in rows if r["user_id"] == user_id]
+            assert [r["seq"] for r in mine] == list(range(1, len(mine) + 1))
+            learned = [r["rating_no"] for r in mine if not r["held_out"]]
+            assert learned == list(range(1, len(learned) + 1))
+            assert row["events"] == len(mine)
+            assert row["ratings"] == len(learned)
+            for r in mine:
+                assert r["held_out"] == settings_.is_held_out(user_id, r["item_id"])
+
+    def teardown(self) -> None:
+        self.context.__exit__(None, None, None)
+        self.folder.cleanup()
+
+
+def hash_part(user: str) -> int:
+    return sum(user.encode()) % 2
+
+
+IngestMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestIngestMachine = IngestMachine.TestCase

@@ -1,0 +1,1 @@
+"""Processes: the only place where parts are wired and configuration is read."""

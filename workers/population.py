@@ -1,0 +1,68 @@
+"""Fits the population model on all feedback and makes it current."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from paaplus.errors import NotEnoughDataError
+from paaplus.population import ItemFeatures, Population, Ratings, fit_population
+from paaplus.store import Store
+from paaplus.store.populations import PopulationRow
+
+
+def refit(
+    store: Store,
+    artifacts: Path,
+    trunk: str,
+    *,
+    seed: int,
+    now: datetime,
+    progress: Callable[[str, float], None] | None = None,
+) -> tuple[Population, PopulationRow]:
+    """Fit on every rating that is not held out, save the model, make it the current version.
+
+    Live heads of the former version stay as they are and serve on; each is trained anew, from the
+    user's first event, in the rounds that follow.
+
+    Args:
+        store: Where feedback and features are.
+        artifacts: The model goes to `populations/<version>.safetensors` in it.
+        trunk: Version name of the features to use.
+        seed: Of the splits that the fit is judged on.
+        now: Time of the fit.
+        progress: Told the step and the share done, 0..1.
+
+    Raises:
+        NotEnoughDataError: Too few ratings, users or items with features.
+    """
+    with store.read() as connection:
+        table = store.feedback.all_ratings(connection)
+        item_ids, vectors = store.items.features(connection, trunk)
+    with_features = set(item_ids)
+    usable = [i for i, item_id in enumerate(table.item_ids) if item_id in with_features]
+    if not usable:
+        raise NotEnoughDataError(
+            f"population: none of {len(table.item_ids)} ratings is of an item with {trunk!r} features",
+            "run `paaplus embed`, or set `trunk.name` to that of the features in the item events",
+        )
+    ratings = Ratings(
+        user_ids=table.user_ids[usable],
+        item_ids=table.item_ids[usable],
+        scores=table.scores[usable],
+    )
+    items = ItemFeatures(item_ids=_strings(item_ids), vectors=vectors)
+    fitted = fit_population(ratings, items, trunk=trunk, seed=seed, progress=progress)
+    fitted.save(artifacts / "populations" / f"{fitted.version}.safetensors")
+    row = PopulationRow(
+        version=fitted.version,
+        trunk=trunk,
+        fitted_at=now,
+        users=len(set(ratings.user_ids)),
+        items=len(set(ratings.item_ids)),
+        ratings=len(usable),
+    )
+    with store.write() as connection:
+        store.populations.set_current(connection, row)
+    return fitted, row

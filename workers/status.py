@@ -1,0 +1,118 @@
+"""Where everything stands, from the store and the log alone."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from paaplus.errors import NotFoundError, PaaplusError
+from paaplus.store import Store
+from streams.ingest import lag
+from streams.log import open_log
+from workers.build import basis_of
+from workers.config import Config
+from workers.tasks import opened
+
+
+def overall_status(config: Config) -> dict[str, Any]:
+    """Events, lag, items, users, releases and dead letters."""
+    with opened(config) as store:
+        with store.read() as connection:
+            totals = store.ingest.totals(connection)
+            population = store.populations.current(connection)
+            basis = basis_of(config, population)
+            releases = store.ledger.releases(connection, 5)
+            result: dict[str, Any] = {
+                "events": totals.accepted,
+                "duplicates": totals.duplicates,
+                "dead_letters": store.letters.counts(connection),
+                "feedback": store.feedback.counts_by_kind(connection),
+                "items": store.items.states(connection),
+                "users": store.feedback.users(connection),
+                "population": None if population is None else population.version[:12],
+                "users_due": 0
+                if basis is None
+                else sum(store.heads.due_cohorts(connection, basis).values()),
+                "ratings_waiting": store.heads.not_yet_learned(connection, basis),
+                "not_yet_learned_from": store.heads.other_feedback(connection),
+                "champions": len(store.ledger.champions(connection)),
+                "releases": [
+                    {
+                        "number": r.number,
+                        "cohort": r.cohort,
+                        "users": r.users,
+                        "promoted": r.promoted,
+                        "created_at": r.created_at.isoformat(timespec="seconds"),
+                    }
+                    for r in releases
+                ],
+            }
+        result["lag"] = _lag(config, store)
+    return result
+
+
+def _lag(config: Config, store: Store) -> dict[str, int] | str:
+    """Records not yet ingested; in words where the log cannot be reached, which is no reason to fail."""
+    try:
+        log = open_log(config.log_url, partitions=config.log.partitions)
+    except PaaplusError as error:
+        return error.message
+    try:
+        return lag(log, store)
+    except PaaplusError as error:
+        return error.message
+    finally:
+        log.close()
+
+
+def user_status(config: Config, user_id: str) -> dict[str, Any]:
+    """What is known of one user, and why they are or are not due.
+
+    Raises:
+        NotFoundError: The user never gave feedback.
+    """
+    with opened(config) as store, store.read() as connection:
+        counts = store.feedback.user_counts(connection, user_id)
+        if counts is None:
+            raise NotFoundError(
+                f"user {user_id!r} has given no feedback", "check the id; `paaplus status` counts users"
+            )
+        population = store.populations.current(connection)
+        basis = basis_of(config, population)
+        found = store.heads.head(connection, user_id)
+        champion = store.ledger.champions(connection, [user_id]).get(user_id)
+        history = store.ledger.history(connection, user_id)
+    current = found is not None and basis is not None and found[1:] == (basis.population, basis.strategy)
+    learned = found[0].learned if found is not None and current else 0
+    waiting = counts["ratings"] - learned
+    size = config.strategy.experience_size
+    if basis is None:
+        why = "not due: there is no population model yet (`paaplus retrain --population`)"
+    elif waiting >= size:
+        anew = "" if found is None or current else ", on a new population model or strategy"
+        why = f"due: {waiting} ratings wait, an experience takes {size}{anew}"
+    else:
+        why = f"not due: {waiting} of the {size} ratings of the next experience are here"
+    return {
+        "user": user_id,
+        **counts,
+        "learned": learned,
+        "due": why,
+        "champion": None if champion is None else champion.version,
+        "history": [
+            {
+                "version": e.version,
+                "action": e.action,
+                "actor": e.actor,
+                "reason": e.reason,
+                "at": _iso(e.at),
+            }
+            for e in history[-10:]
+        ],
+    }
+
+
+def _iso(at: datetime) -> str:
+    return at.isoformat(timespec="seconds")
+
+
