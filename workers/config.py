@@ -57,7 +57,9 @@ class StoreSection(_Section):
 class TrunkSection(_Section):
     """What turns a picture into a feature vector."""
 
-    name: str = Field("tf_efficientnet_lite0", description="a trunk, or `given`: item events carry it")
+    name: str = Field(
+        "tf_efficientnet_lite0", description="a trunk, or `given`: item events carry it"
+    )
     images: Path | None = Field(None, description="the only folder that pictures are read from")
     batch_size: int = Field(32, ge=1, le=4096)
     device: str = Field("cpu")
@@ -111,7 +113,9 @@ class GateSection(_Section):
     """When a challenger becomes champion; see `paaplus.promotion`."""
 
     min_gain: float = Field(0.0, ge=0, description="held-out MAE it must gain, on 0..10")
-    max_worse_probability: float = Field(0.5, ge=0, le=1, description="of being worse than calibration")
+    max_worse_probability: float = Field(
+        0.5, ge=0, le=1, description="of being worse than calibration"
+    )
 
     def build(self) -> GateThresholds:
         """The gate's own flat settings."""
@@ -130,7 +134,9 @@ class RunSection(_Section):
     """How `paaplus run` and `retrain` work."""
 
     poll_seconds: float = Field(1.0, gt=0, le=3600)
-    max_records: int = Field(2000, ge=1, le=100_000, description="records in one ingest transaction")
+    max_records: int = Field(
+        2000, ge=1, le=100_000, description="records in one ingest transaction"
+    )
     users_per_round: int = Field(1024, ge=1, le=100_000, description="users trained together")
     lease_seconds: float = Field(60.0, ge=1, le=86_400)
 
@@ -143,7 +149,9 @@ class Config(BaseSettings):
     )
 
     home: Path = Field(Path(".paaplus"), description="folder of everything that has no URL below")
-    fleet: str = Field("main", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="prefix of model names")
+    fleet: str = Field(
+        "main", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="prefix of model names"
+    )
     log: LogSection = LogSection()
     store: StoreSection = StoreSection()
     trunk: TrunkSection = TrunkSection()
@@ -224,4 +232,3 @@ def load_config(path: Path | None = None, **overrides: Any) -> Config:
             f"config {path or '(defaults and environment)'}: {faults}",
             "`paaplus config show` prints every key with its default",
         ) from error
-

@@ -218,9 +218,7 @@ class Retrainer:
                 figures=figures,
                 now=self._clock(),
             )
-        return Round(
-            lease.cohort, len(users), len(new.seq), release.promoted, release, last_user
-        )
+        return Round(lease.cohort, len(users), len(new.seq), release.promoted, release, last_user)
 
     def _ready(self, due: Sequence[HeadRow], size: int) -> list[HeadRow]:
         """Those whose next experience has no item that still waits for its features."""

@@ -75,14 +75,17 @@ def user_status(config: Config, user_id: str) -> dict[str, Any]:
         counts = store.feedback.user_counts(connection, user_id)
         if counts is None:
             raise NotFoundError(
-                f"user {user_id!r} has given no feedback", "check the id; `paaplus status` counts users"
+                f"user {user_id!r} has given no feedback",
+                "check the id; `paaplus status` counts users",
             )
         population = store.populations.current(connection)
         basis = basis_of(config, population)
         found = store.heads.head(connection, user_id)
         champion = store.ledger.champions(connection, [user_id]).get(user_id)
         history = store.ledger.history(connection, user_id)
-    current = found is not None and basis is not None and found[1:] == (basis.population, basis.strategy)
+    current = (
+        found is not None and basis is not None and found[1:] == (basis.population, basis.strategy)
+    )
     learned = found[0].learned if found is not None and current else 0
     waiting = counts["ratings"] - learned
     size = config.strategy.experience_size
@@ -114,5 +117,3 @@ def user_status(config: Config, user_id: str) -> dict[str, Any]:
 
 def _iso(at: datetime) -> str:
     return at.isoformat(timespec="seconds")
-
-

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
 
@@ -89,7 +90,7 @@ class DeadLetters:
         )
 
 
-def _letter(row: Mapping[str, object]) -> Letter:
+def _letter(row: Mapping[Any, Any]) -> Letter:
     error = EventError(
         str(row["reason"]),
         str(row["field"]),

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from paaplus.errors import ConfigError, StoreError, StoreVersionError
 from paaplus.store.tables import REVISION
@@ -39,7 +39,7 @@ def make_engine(url: str) -> Engine:
         )
     try:
         _upgrade(engine)
-    except OperationalError as error:
+    except DatabaseError as error:
         raise StoreError(
             f"store {parsed.render_as_string(hide_password=True)}: {error.orig}",
             "check that the folder exists and is writable, or that the server answers",

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
 
+from paaplus.errors import StoreError
 from paaplus.store.feedback import Feedback
 from paaplus.store.heads import HeadStates
 from paaplus.store.ingest import Ingest
@@ -34,16 +36,26 @@ class Store:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database and changes nothing."""
-        with self._engine.begin() as connection:
+        with self._translated(), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction that writes; on SQLite it holds the write lock from its first line."""
-        with self._engine.connect() as connection:
+        with self._translated(), self._engine.connect() as connection:
             writer = connection.execution_options(paaplus_write=True)
             with writer.begin():
                 yield writer
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """A database that is locked, full or away is a `StoreError`: it may pass."""
+        try:
+            yield
+        except OperationalError as error:
+            raise StoreError(
+                f"store: {error.orig}", "nothing was written; check the disk or the server"
+            ) from error
 
     @cached_property
     def ingest(self) -> Ingest:

@@ -10,7 +10,9 @@ from workers.commands.options import show
 
 
 @click.command("demo")
-@click.option("--home", type=click.Path(path_type=Path), default=Path(".paaplus/demo"), show_default=True)
+@click.option(
+    "--home", type=click.Path(path_type=Path), default=Path(".paaplus/demo"), show_default=True
+)
 @click.option("--log", "log_url", help="kafka://host:port, to run over a broker of your own.")
 @click.option("--users", default=200, show_default=True, type=click.IntRange(30, 5000))
 @click.option("--rounds", default=10, show_default=True, type=click.IntRange(2, 50))
@@ -34,6 +36,12 @@ def demo_command(
     from workers.demo import Demo, print_result
 
     result = Demo(
-        home=home, log_url=log_url, users=users, rounds=rounds, strategy=strategy, seed=seed, quiet=as_json
+        home=home,
+        log_url=log_url,
+        users=users,
+        rounds=rounds,
+        strategy=strategy,
+        seed=seed,
+        quiet=as_json,
     ).run()
     show(result, as_json, lambda: print_result(result))

@@ -47,9 +47,7 @@ def import_command(
     else:
         click.echo(f"{result['events']} events ({result['items']} of them items) in {url}")
         click.echo(f"trunk of the features: {events.trunk}")
-        click.echo(
-            f"next: PAAPLUS_TRUNK__NAME={events.trunk} paaplus ingest --once --log {url}"
-        )
+        click.echo(f"next: PAAPLUS_TRUNK__NAME={events.trunk} paaplus ingest --once --log {url}")
 
 
 @click.command("emit")
@@ -109,7 +107,9 @@ def list_letters(reason: str | None, limit: int, config: Config, as_json: bool) 
 
     def text() -> None:
         for row in rows:
-            click.echo(f"{row['id']:>6}  {row['position']:<18} {row['reason']:<16} {row['message']}")
+            click.echo(
+                f"{row['id']:>6}  {row['position']:<18} {row['reason']:<16} {row['message']}"
+            )
             click.echo(f"        remedy: {row['remedy']}")
             click.echo(f"        {row['value'][:100]!r}")
         click.echo(f"waiting: {sum(counts.values())} {counts or ''}")

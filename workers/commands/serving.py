@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 @click.command("score")
 @click.option("--user", "user_id", required=True, help="Whose taste.")
 @click.option("--item", "item_ids", required=True, multiple=True, help="Item; may be repeated.")
-@click.option("--as-of", default="champion", show_default=True, help="champion, or a version number.")
+@click.option(
+    "--as-of", default="champion", show_default=True, help="champion, or a version number."
+)
 @common
 def score_command(
     user_id: str, item_ids: tuple[str, ...], as_of: str, config: Config, as_json: bool
@@ -33,7 +35,9 @@ def score_command(
     def text() -> None:
         first = scores[0]
         if first.model == "population":
-            click.echo(f"user {user_id} has no personal model yet: these are the population's scores")
+            click.echo(
+                f"user {user_id} has no personal model yet: these are the population's scores"
+            )
         else:
             click.echo(f"user {user_id}, version {first.version}")
         for one in scores:

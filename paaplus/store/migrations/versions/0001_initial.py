@@ -110,8 +110,8 @@ def upgrade() -> None:
         sa.Column("image_uri", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.Column("occurred_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("item_id"),
     )
     op.create_index("ix_item_state", "item", ["state"], unique=False)

@@ -1,0 +1,177 @@
+"""Scores of items for one user, from the user's champion head or from the population model.
+
+This is the path that a backend waits for: numpy, safetensors and the store, nothing that trains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paaplus.errors import NotFoundError
+from paaplus.events import ATTRIBUTES
+from paaplus.heads import predict
+from paaplus.packs import PackStore, population_path
+from paaplus.population import Population, load_population
+
+_NAMED = 5
+"""How many ids an error names."""
+
+
+class HeadPointer(Protocol):
+    """Where a head of a user lies; `Champion` and `LedgerEntry` of the store both say it."""
+
+    @property
+    def user_id(self) -> str: ...  # noqa: D102
+    @property
+    def version(self) -> int: ...  # noqa: D102
+    @property
+    def pack(self) -> str: ...  # noqa: D102
+    @property
+    def row(self) -> int: ...  # noqa: D102
+    @property
+    def population(self) -> str: ...  # noqa: D102
+
+
+class ScoreSource(Protocol):
+    """What scoring asks the store."""
+
+    def champion(self, user_id: str) -> HeadPointer | None:
+        """The user's champion; None for a user without one."""
+
+    def current_population(self) -> str | None:
+        """Version of the population model in use; None before the first fit."""
+
+    def known_items(self, item_ids: Sequence[str]) -> Collection[str]:
+        """Those of the ids that have been announced."""
+
+    def feature_matrix(
+        self, item_ids: Sequence[str], trunk: str
+    ) -> tuple[Sequence[str], NDArray[np.float32]]:
+        """The ids that have features of this trunk, in any order, and their vectors [N, F]."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemScore:
+    """What one user will think of one item.
+
+    Attributes:
+        item_id: Which item.
+        mean: Expected rating by attribute, 0..10.
+        std: Standard deviation of one new rating by attribute, on the same scale.
+        model: `personal`, or `population` for a user who has no champion yet.
+        version: The user's head version; None for the population model.
+        population: Version of the population model, also under a personal head.
+    """
+
+    item_id: str
+    mean: dict[str, float]
+    std: dict[str, float]
+    model: Literal["personal", "population"]
+    version: int | None
+    population: str
+
+
+class Scorer:
+    """Scores items. Safe to share between threads; keeps packs and population models open.
+
+    Args:
+        source: Answers from the store.
+        artifacts_root: The artifacts folder, with `packs/` and `populations/`.
+    """
+
+    def __init__(self, source: ScoreSource, artifacts_root: Path) -> None:
+        self._source = source
+        self._root = artifacts_root
+        self._packs = PackStore(artifacts_root)
+        self._populations: dict[str, Population] = {}
+        self._lock = Lock()
+
+    def score(
+        self, user_id: str, item_ids: Sequence[str], *, as_of: HeadPointer | None = None
+    ) -> list[ItemScore]:
+        """Score items for a user, in the order asked for.
+
+        Args:
+            user_id: Whose taste.
+            item_ids: Which items.
+            as_of: A version of the user's head, from the ledger; None for the champion.
+
+        Raises:
+            NotFoundError: No population model yet, an item that nobody announced, or one whose
+                features have not been computed.
+            PackError: A damaged file, or `as_of` points at another user's head.
+        """
+        if not item_ids:
+            return []
+        pointer = self._source.champion(user_id) if as_of is None else as_of
+        version = pointer.population if pointer else self._source.current_population()
+        if version is None:
+            raise NotFoundError(
+                "there is no population model yet, so nothing can be scored",
+                "run `paaplus population fit` once ratings and features are in the store",
+            )
+        population = self._population(version)
+        if pointer is None:
+            mean, covariance = population.prior.mean, population.prior.covariance
+        else:
+            # `user_id`, not the pointer's: the pack refuses a pointer to somebody else's row.
+            mean, covariance = self._packs.open(pointer.pack).head(pointer.row, user_id)
+        rows = population.rows(item_ids, self._features(item_ids, population.trunk))
+        unseen = population.unseen_variance(item_ids)
+        means, stds = predict(mean, covariance, rows, population.prior.noise, unseen)
+        return [
+            ItemScore(
+                item_id,
+                mean=dict(zip(ATTRIBUTES, map(float, means[i]), strict=True)),
+                std=dict(zip(ATTRIBUTES, map(float, stds[i]), strict=True)),
+                model="personal" if pointer else "population",
+                version=pointer.version if pointer else None,
+                population=version,
+            )
+            for i, item_id in enumerate(item_ids)
+        ]
+
+    def clear(self) -> None:
+        """Forget open packs and population models, e.g. after an erasure."""
+        self._packs.clear()
+        with self._lock:
+            self._populations.clear()
+
+    def _population(self, version: str) -> Population:
+        with self._lock:
+            if version not in self._populations:
+                path = population_path(self._root, version)
+                self._populations[version] = load_population(path, version)
+            return self._populations[version]
+
+    def _features(self, item_ids: Sequence[str], trunk: str) -> NDArray[np.float32]:
+        wanted = list(dict.fromkeys(item_ids))
+        found, matrix = self._source.feature_matrix(wanted, trunk)
+        position = {item_id: i for i, item_id in enumerate(found)}
+        missing = [item_id for item_id in wanted if item_id not in position]
+        if missing:
+            known = set(self._source.known_items(missing))
+            unknown = [item_id for item_id in missing if item_id not in known]
+            if unknown:
+                raise NotFoundError(
+                    f"{_names(unknown)} unknown to the store",
+                    "announce them with item events and run `paaplus ingest`",
+                )
+            raise NotFoundError(
+                f"{_names(missing)} without features of trunk {trunk!r}",
+                "run `paaplus embed`; `paaplus status` counts pictures that cannot be read",
+            )
+        return matrix[[position[item_id] for item_id in item_ids]]
+
+
+def _names(item_ids: Sequence[str]) -> str:
+    more = ", …" if len(item_ids) > _NAMED else ""
+    listed = ", ".join(repr(item_id[:80]) for item_id in item_ids[:_NAMED])
+    return f"{len(item_ids)} item{'s' * (len(item_ids) > 1)} ({listed}{more})"

@@ -1,0 +1,4 @@
+"""Topics, in one place."""
+
+FEEDBACK = "feedback"
+ITEMS = "items"
