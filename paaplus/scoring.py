@@ -115,7 +115,7 @@ class Scorer:
         if version is None:
             raise NotFoundError(
                 "there is no population model yet, so nothing can be scored",
-                "run `paaplus population fit` once ratings and features are in the store",
+                "run `paaplus retrain --population` once ratings and features are in the store",
             )
         population = self._population(version)
         if pointer is None:

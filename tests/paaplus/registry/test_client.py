@@ -286,6 +286,7 @@ print(registry.find_round(release))
 """
 
 
+@pytest.mark.slow
 def test_four_processes_open_an_empty_database_at_once(tmp_path):
     command = [sys.executable, "-c", OPEN, str(tmp_path)]
     pipe = subprocess.PIPE

@@ -97,10 +97,12 @@ def test_arrays_and_lists_are_the_same_and_nothing_is_nothing(world, folder):
     assert model.predict(frame.iloc[:0]).shape == (0, 6)
 
 
-def test_an_item_that_nobody_rated_is_less_certain(world, folder):
-    frame = world.frame(["i0", "i0"]).assign(item_id=["i0", "never-seen"])
-    spread = pyfunc._load_pyfunc(folder).predict(frame).filter(like="_std").to_numpy()
-    assert (spread[1] > spread[0]).all()
+def test_an_item_that_nobody_rated_is_scored_from_its_features(world, folder):
+    frame = world.frame(["i0", "i0", "i0", "i1"]).assign(item_id=["i0", "new", "newer", "new"])
+    known, new, newer, other = pyfunc._load_pyfunc(folder).predict(frame).to_numpy()
+    np.testing.assert_array_equal(new, newer)
+    assert (known != new).all()
+    assert (other != new).all()
 
 
 def test_files_of_another_format_are_refused(world, folder):

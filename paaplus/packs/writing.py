@@ -1,0 +1,110 @@
+"""Writes packs: equal heads give equal bytes, and a crash leaves no half of a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from paaplus.errors import PackError
+from paaplus.events import ATTRIBUTES
+from paaplus.heads import Heads, pack_lower
+from paaplus.packs.layout import FORMAT, METADATA, Manifest, pack_path
+
+
+def write_pack(
+    root: Path, heads: Heads, user_ids: Sequence[str], manifest: Manifest
+) -> tuple[str, dict[str, int]]:
+    """Write heads to a pack; it is on the disk, whole, when this returns.
+
+    Equal input gives equal bytes, in whatever order the users come.
+
+    Args:
+        root: The artifacts folder.
+        heads: mean [U, A, m], covariance [U, A, m, m]; stored as float32.
+        user_ids: U different ids.
+        manifest: What they were made with.
+
+    Returns:
+        sha256 of the file, and the row of each user.
+
+    Raises:
+        PackError: Shapes that do not fit, an id twice, or numbers that are not finite.
+    """
+    ids = _encoded(user_ids)
+    mean = np.asarray(heads.mean, dtype=np.float64)
+    regressors = mean.shape[-1]
+    shape = (len(ids), len(ATTRIBUTES), regressors)
+    if mean.shape != shape or heads.covariance.shape != (*shape, regressors):
+        raise PackError(
+            f"{len(ids)} users, mean {mean.shape}, covariance {heads.covariance.shape}",
+            f"give [U, {len(ATTRIBUTES)}, m] and [U, {len(ATTRIBUTES)}, m, m]",
+        )
+    lower = pack_lower(np.asarray(heads.covariance, dtype=np.float64))
+    flat = np.concatenate([mean.reshape(len(ids), -1), lower.reshape(len(ids), -1)], axis=1)
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    with np.errstate(over="ignore"):
+        matrix = np.ascontiguousarray(flat[order], dtype=np.float32)
+    if not np.isfinite(matrix).all():
+        bad = order[int(np.flatnonzero(~np.isfinite(matrix).all(axis=1))[0])]
+        raise PackError(
+            f"the head of user {user_ids[bad][:128]!r} holds numbers that are not finite",
+            "training has diverged: lower the learning rate; nothing was written",
+        )
+    header = {
+        "format": FORMAT,
+        "attributes": list(ATTRIBUTES),
+        "regressors": regressors,
+        "manifest": manifest.to_json(),
+    }
+    tensors: dict[str, NDArray[Any]] = {
+        "heads": matrix,
+        "user_bytes": np.frombuffer(b"".join(sorted(ids)), dtype=np.uint8),
+        "user_offsets": np.cumsum([0, *(len(ids[u]) for u in order)], dtype=np.int64),
+    }
+    content = save(tensors, {METADATA: json.dumps(header, sort_keys=True)})
+    sha = hashlib.sha256(content).hexdigest()
+    _write_atomically(pack_path(root, sha), content)
+    return sha, {user_ids[u]: row for row, u in enumerate(order)}
+
+
+def _encoded(user_ids: Sequence[str]) -> list[bytes]:
+    try:
+        ids = [user_id.encode("utf-8") for user_id in user_ids]
+    except UnicodeEncodeError as error:
+        raise PackError(f"a user id is not Unicode text: {error}", "mend the producer") from error
+    if not ids or len(set(ids)) != len(ids):
+        raise PackError(
+            f"{len(ids)} user ids, {len(set(ids))} different ones",
+            "a pack holds at least one user and each user once",
+        )
+    return ids
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    """A crash leaves either no file of this name or the whole of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    # The names are on the disk only when their folders are.
+    for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

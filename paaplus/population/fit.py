@@ -1,0 +1,270 @@
+"""Fits the population model on everybody's feedback."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paaplus.errors import NotEnoughDataError
+from paaplus.events import ATTRIBUTES
+from paaplus.population.choose import Choice, Progress, UserRatings, choose_prior
+from paaplus.population.items import (
+    Components,
+    ItemHead,
+    ItemMeans,
+    fit_item_head,
+    item_means,
+    principal_components,
+)
+from paaplus.population.model import ItemTable, Population
+from paaplus.population.prior import HEAD, Array, Gaussian, Moments, Prior
+
+DIRECTIONS = 64
+"""Directions that tastes are looked for in, before the rotation."""
+
+CUT, KEPT = 16, 0.55
+"""Leading rotated directions that are kept if they hold that share of the variance of tastes."""
+
+FEWEST_USERS, FEWEST_ITEMS, FEWEST_RATINGS = 5, 20, 100
+"""Below these an attribute has no population model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ratings:
+    """Ratings to fit on; row i is one event.
+
+    Attributes:
+        user_ids: [N] of str.
+        item_ids: [N] of str, each with features.
+        scores: float64 [N, A] on 0..10; NaN = not rated.
+    """
+
+    user_ids: NDArray[np.object_]
+    item_ids: NDArray[np.object_]
+    scores: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ItemFeatures:
+    """Feature vectors of items: ids [I] of str, vectors float32 [I, F]."""
+
+    item_ids: NDArray[np.object_]
+    vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class _Attribute:
+    """The fit of one attribute on the way."""
+
+    mean: float
+    means: ItemMeans
+    head: ItemHead
+    choice: Choice
+
+
+def fit_population(
+    ratings: Ratings,
+    items: ItemFeatures,
+    *,
+    trunk: str,
+    seed: int,
+    progress: Progress | None = None,
+) -> Population:
+    """Fit head, item deviations, prior and rotation.
+
+    The result depends on the ratings and the seed, not on the order of the rows. An attribute that hardly
+    anybody rated gets the middle of the scale with a wide prior, and no personal directions.
+
+    Raises:
+        NotEnoughDataError: No attribute has enough ratings, users and items.
+    """
+    tell = progress or (lambda step, share: None)
+    rng = np.random.default_rng(seed)
+    item_ids, item_order = np.unique(items.item_ids.astype(str), return_index=True)
+    vectors = items.vectors[item_order]
+    user_ids, users = np.unique(ratings.user_ids.astype(str), return_inverse=True)
+    rated = np.searchsorted(item_ids, ratings.item_ids.astype(str))
+    order = np.lexsort((*np.nan_to_num(ratings.scores, nan=-1.0).T, rated, users))
+    users, rated, scores = users[order], rated[order], ratings.scores[order]
+
+    tell("features", 0.0)
+    components = principal_components(vectors)
+    directions = min(DIRECTIONS, len(components.variance), max(1, len(item_ids) // 4))
+    unit = components.whiten(vectors, directions)
+    spectrum = components.variance[:directions] / components.variance[0]
+    fits: dict[int, _Attribute] = {}
+    for a, name in enumerate(ATTRIBUTES):
+        tell(name, 0.2 + 0.25 * a)
+        given = ~np.isnan(scores[:, a])
+        if _enough(users[given], rated[given]):
+            fits[a] = _fit_attribute(
+                users[given], rated[given], scores[given, a], components, vectors, unit, spectrum, rng
+            )
+    if not fits:
+        raise NotEnoughDataError(
+            f"population: {len(scores)} ratings by {len(user_ids)} users of "
+            f"{len(np.unique(rated))} items are too few",
+            f"wait for {FEWEST_RATINGS} ratings by {FEWEST_USERS} users of {FEWEST_ITEMS} items",
+        )
+    tell("rotation", 0.95)
+    rotation, kept = _rotation([fit.choice for fit in fits.values()])
+    model = _assemble(trunk, item_ids, vectors, components, fits, rotation)
+    model.report.update(
+        users=len(user_ids),
+        items=len(np.unique(rated)),
+        ratings=len(scores),
+        directions=rotation.shape[1],
+        kept=round(kept, 4),
+    )
+    tell("done", 1.0)
+    return model
+
+
+def _enough(users: NDArray[np.intp], items: NDArray[np.intp]) -> bool:
+    return (
+        len(users) >= FEWEST_RATINGS
+        and len(np.unique(users)) >= FEWEST_USERS
+        and len(np.unique(items)) >= FEWEST_ITEMS
+    )
+
+
+def _fit_attribute(
+    users: NDArray[np.intp],
+    items: NDArray[np.intp],
+    scores: Array,
+    components: Components,
+    vectors: NDArray[np.float32],
+    unit: Array,
+    spectrum: Array,
+    rng: np.random.Generator,
+) -> _Attribute:
+    mean = float(scores.mean())
+    means = item_means(users, items, scores)
+    head = fit_item_head(components, vectors[means.items], means, rng)
+    place = np.searchsorted(means.items, items)
+    # The rater's own rating is left out of delta: at training time it would predict itself.
+    others = means.count[place] - 1
+    rest = means.mean[place] * means.count[place] - means.centred
+    left_out = np.divide(rest, others, out=np.zeros_like(rest), where=others > 0)
+    shrunk = head.between * others / (head.between * others + means.within)
+    delta = shrunk * (left_out - head.fitted[place])
+    fixed = np.stack([np.ones_like(scores), head.fitted[place], delta], axis=1)
+    fixed[:, 1:] /= head.scale
+    rows = np.concatenate([fixed, unit[items]], axis=1)
+    ratings = _by_user(users, rows, scores - mean)
+    choice = choose_prior(ratings, spectrum, head.between / head.scale**2, rng)
+    return _Attribute(mean, means, head, choice)
+
+
+def _by_user(users: NDArray[np.intp], rows: Array, scores: Array) -> UserRatings:
+    """Group rows that are sorted by user."""
+    first = np.flatnonzero(np.concatenate([[True], users[1:] != users[:-1]]))
+    start = np.append(first, len(users)).astype(np.int64)
+    width = rows.shape[1]
+    gram = np.empty((len(first), width, width))
+    for u in range(len(first)):
+        mine = rows[start[u] : start[u + 1]]
+        gram[u] = mine.T @ mine
+    moments = Moments(
+        gram=gram,
+        cross=np.add.reduceat(rows * scores[:, None], first, axis=0),
+        square=np.add.reduceat(scores**2, first),
+        count=np.diff(start).astype(np.float64),
+    )
+    return UserRatings(start, rows, scores, moments)
+
+
+def _rotation(choices: list[Choice]) -> tuple[Array, float]:
+    """Axes [k, r] of the mean covariance of tastes, and the share of variance that they keep."""
+    blocks = [choice.prior.covariance[HEAD:, HEAD:] for choice in choices]
+    block = np.mean(blocks, axis=0)
+    values, axes = np.linalg.eigh(block)
+    values, axes = values[::-1], axes[:, ::-1]
+    share = float(values[:CUT].sum() / values.sum())
+    count = min(CUT, len(values)) if share >= KEPT else len(values)
+    largest = np.abs(axes).argmax(axis=0)
+    axes = axes * np.where(axes[largest, np.arange(len(values))] < 0, -1.0, 1.0)
+    return axes[:, :count], share
+
+
+def _rotated(prior: Gaussian, rotation: Array, mean: float) -> tuple[Array, Array, float]:
+    """A prior in the rotated basis, with the mean of all ratings back on its intercept."""
+    count = rotation.shape[1]
+    turn = np.zeros((len(prior.mean), HEAD + count))
+    turn[:HEAD, :HEAD] = np.eye(HEAD)
+    turn[HEAD:, HEAD:] = rotation
+    covariance = turn.T @ prior.covariance @ turn
+    block = prior.covariance[HEAD:, HEAD:]
+    dropped = float(np.trace(block) - np.trace(covariance[HEAD:, HEAD:]))
+    weights = np.pad(prior.mean[:HEAD], (0, count))
+    weights[0] += mean
+    return weights, 0.5 * (covariance + covariance.T), prior.noise + max(dropped, 0.0)
+
+
+def _assemble(
+    trunk: str,
+    item_ids: NDArray[np.str_],
+    vectors: NDArray[np.float32],
+    components: Components,
+    fits: dict[int, _Attribute],
+    rotation: Array,
+) -> Population:
+    attributes, width = len(ATTRIBUTES), HEAD + rotation.shape[1]
+    rated = np.unique(np.concatenate([fit.means.items for fit in fits.values()]))
+    known = np.zeros((len(rated), attributes, 2))
+    variance = np.zeros((len(rated), attributes))
+    unseen = np.zeros(attributes)
+    head = np.zeros((len(components.centre), attributes))
+    # An attribute without ratings: the middle of the scale, and everything possible around it.
+    prior = Prior(
+        np.tile(np.eye(width)[0] * 5.0, (attributes, 1)),
+        np.tile(np.diag([4.0] + [1e-4] * (width - 1)), (attributes, 1, 1)),
+        np.full(attributes, 4.0),
+    )
+    calibration = Prior(
+        prior.mean[:, :HEAD].copy(), prior.covariance[:, :HEAD, :HEAD].copy(), prior.noise.copy()
+    )
+    report: dict[str, Any] = {}
+    standard_weights = components.axes / np.sqrt(components.variance)
+    basis = standard_weights[:, : rotation.shape[0]] @ rotation
+    for a, fit in fits.items():
+        own, rest = fit.means, fit.head
+        unseen[a] = rest.between / rest.scale**2
+        head[:, a] = rest.weights / rest.scale
+        standard = (vectors[rated] - components.centre) * components.scale
+        known[:, a, 0] = standard @ head[:, a]  # for items that were rated in other attributes only
+        place = np.searchsorted(rated, own.items)
+        shrunk = rest.between * own.count / (rest.between * own.count + own.within)
+        known[place, a, 0] = rest.fitted / rest.scale
+        known[place, a, 1] = shrunk * (own.mean - rest.fitted) / rest.scale
+        variance[:, a] = unseen[a]
+        variance[place, a] = unseen[a] * (1 - shrunk)
+        prior.mean[a], prior.covariance[a], prior.noise[a] = _rotated(
+            fit.choice.prior, rotation, fit.mean
+        )
+        calibration.mean[a] = fit.choice.head.mean
+        calibration.mean[a, 0] += fit.mean
+        calibration.covariance[a] = fit.choice.head.covariance
+        calibration.noise[a] = fit.choice.head.noise
+        report[ATTRIBUTES[a]] = {
+            "form": fit.choice.form,
+            "densities": {k: round(v, 5) for k, v in fit.choice.densities.items()},
+            "noise": round(float(prior.noise[a]), 4),
+        }
+    return Population(
+        trunk=trunk,
+        prior=prior,
+        calibration=calibration,
+        items=ItemTable(
+            item_ids[rated].astype(str), known.astype(np.float32), variance.astype(np.float32)
+        ),
+        centre=components.centre.astype(np.float32),
+        scale=components.scale.astype(np.float32),
+        basis=basis.astype(np.float32),
+        head=head.astype(np.float32),
+        unseen=unseen,
+        report=report,
+    )

@@ -1,0 +1,221 @@
+"""The population model: what everybody's feedback says, under every user's head.
+
+psi(x) = [1, p(x), delta(x), z(x)] per attribute, m = 3 + r:
+
+- p: the population head's score of the item around the mean of all, in its own standard deviations;
+- delta: the item's known deviation from that head, in the same units; 0 for an item nobody has rated;
+- z: r directions of the standardised feature in a rotated basis shared by users and attributes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from paaplus.errors import PackError
+from paaplus.events import ATTRIBUTES
+from paaplus.population.prior import HEAD, Array, Prior
+
+FORMAT = 1
+"""Version of the file; a reader refuses every other."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemTable:
+    """Items that the model knows, sorted by id.
+
+    Attributes:
+        item_ids: [I] ids.
+        known: float32 [I, A, 2]: p by a head that did not see the item, and delta.
+        variance: float32 [I, A], variance of delta's error, in squared units of delta.
+    """
+
+    item_ids: NDArray[np.str_]
+    known: NDArray[np.float32]
+    variance: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Population:
+    """A fitted population model. Make one by `fit_population` or `load_population`.
+
+    Attributes:
+        trunk: Version name of the features that it reads.
+        prior: Of all m regressors.
+        calibration: Of [1, p, delta] alone: the strong baseline of a user's mean and slope.
+        items: What is known of items.
+        centre: float32 [F], and `scale`, `basis`, `head`: z = ((x - centre) * scale) @ basis, and
+            p = ((x - centre) * scale) @ head.
+        scale: float32 [F].
+        basis: float32 [F, r].
+        head: float32 [F, A].
+        unseen: float64 [A], variance of an unseen item's deviation, in squared units of delta.
+        report: What the fit found, in JSON types.
+    """
+
+    trunk: str
+    prior: Prior
+    calibration: Prior
+    items: ItemTable
+    centre: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    basis: NDArray[np.float32]
+    head: NDArray[np.float32]
+    unseen: Array
+    report: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str:
+        """sha256 of the model's file: its name and its check."""
+        return hashlib.sha256(self._bytes()).hexdigest()
+
+    def rows(
+        self, item_ids: Sequence[str], features: NDArray[np.floating]
+    ) -> NDArray[np.float64]:
+        """Design rows psi of N items.
+
+        Args:
+            item_ids: N ids.
+            features: [N, F], their feature vectors by the trunk.
+
+        Returns:
+            float64 [N, A, 3 + r].
+        """
+        standard = (np.asarray(features, np.float64) - self.centre) * self.scale
+        # One item at a time: a matrix product may round a row differently in other company.
+        count, attributes = len(item_ids), len(ATTRIBUTES)
+        rows = np.zeros((count, attributes, HEAD + self.basis.shape[1]))
+        basis, head = self.basis.astype(np.float64).T.copy(), self.head.astype(np.float64).T.copy()
+        rows[:, :, 0] = 1.0
+        for n in range(count):
+            rows[n, :, 1] = head @ standard[n]
+            rows[n, :, HEAD:] = basis @ standard[n]
+        found, place = self._places(item_ids)
+        rows[found, :, 1:HEAD] = self.items.known[place]
+        return rows
+
+    def unseen_variance(self, item_ids: Sequence[str]) -> NDArray[np.float64]:
+        """Variance [N, A] that a score has because its item's deviation is not, or not well, known."""
+        variance = np.tile(self.unseen, (len(item_ids), 1))
+        found, place = self._places(item_ids)
+        variance[found] = self.items.variance[place]
+        delta = self.prior.mean[:, 2] ** 2 + self.prior.covariance[:, 2, 2]
+        return variance * delta
+
+    def save(self, path: Path) -> None:
+        """Write the model; a crash leaves either the whole file or none."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+        with part.open("wb") as file:
+            file.write(self._bytes())
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+
+    def _places(self, item_ids: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Which of the ids the table knows, and where."""
+        wanted = np.asarray(item_ids, dtype=str)
+        if not len(self.items.item_ids) or not len(wanted):
+            return np.zeros(0, np.intp), np.zeros(0, np.intp)
+        place = np.searchsorted(self.items.item_ids, wanted)
+        place = np.minimum(place, len(self.items.item_ids) - 1)
+        found = np.flatnonzero(self.items.item_ids[place] == wanted)
+        return found, place[found]
+
+    def _bytes(self) -> bytes:
+        ids = [item_id.encode() for item_id in self.items.item_ids.tolist()]
+        tensors = {
+            "item_bytes": np.frombuffer(b"".join(ids), np.uint8),
+            "item_offsets": np.cumsum([0, *map(len, ids)]).astype(np.int64),
+            "item_known": self.items.known,
+            "item_variance": self.items.variance,
+            "centre": self.centre,
+            "scale": self.scale,
+            "basis": self.basis,
+            "head": self.head,
+            "unseen": self.unseen,
+        }
+        for name, prior in (("prior", self.prior), ("calibration", self.calibration)):
+            tensors[f"{name}_mean"] = prior.mean
+            tensors[f"{name}_covariance"] = prior.covariance
+            tensors[f"{name}_noise"] = prior.noise
+        about = {"format": FORMAT, "trunk": self.trunk, "report": self.report}
+        contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+        return save(contiguous, {"paaplus": json.dumps(about, sort_keys=True)})
+
+
+def load_population(path: Path, version: str) -> Population:
+    """Read a model.
+
+    Args:
+        path: The file.
+        version: sha256 that its bytes must have.
+
+    Raises:
+        PackError: No such file, other bytes than the version says, or not a population model.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise PackError(
+            f"population model {path}: {error.strerror}",
+            "restore the artifacts folder, or run `paaplus retrain --population`",
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != version:
+        raise PackError(
+            f"population model {path}: the content has sha256 {found[:12]}…, not {version[:12]}…",
+            "the file is damaged or was exchanged: restore it from a backup",
+        )
+    try:
+        about = _metadata(content)
+        tensors = load(content)
+        if about["format"] != FORMAT:
+            raise ValueError(f"format {about['format']}")
+        return _from_tensors(about, tensors)
+    except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as error:
+        raise PackError(
+            f"population model {path}: not of format {FORMAT} ({error})",
+            "it was written by another version of paaplus, or by something else",
+        ) from error
+
+
+def _metadata(content: bytes) -> dict[str, Any]:
+    size = int.from_bytes(content[:8], "little")
+    about: dict[str, Any] = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["paaplus"])
+    return about
+
+
+def _from_tensors(about: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Population:
+    text = tensors["item_bytes"].tobytes()
+    offsets = tensors["item_offsets"].tolist()
+    ids = [text[a:b].decode() for a, b in zip(offsets, offsets[1:], strict=False)]
+    priors = [
+        Prior(*(tensors[f"{name}_{part}"] for part in ("mean", "covariance", "noise")))
+        for name in ("prior", "calibration")
+    ]
+    return Population(
+        trunk=str(about["trunk"]),
+        prior=priors[0],
+        calibration=priors[1],
+        items=ItemTable(
+            np.array(ids, dtype=str), tensors["item_known"], tensors["item_variance"]
+        ),
+        centre=tensors["centre"],
+        scale=tensors["scale"],
+        basis=tensors["basis"],
+        head=tensors["head"],
+        unseen=tensors["unseen"],
+        report=dict(about["report"]),
+    )
