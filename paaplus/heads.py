@@ -82,8 +82,8 @@ def information_posterior(
     covariance = np.linalg.inv(posterior)
     covariance = 0.5 * (covariance + np.swapaxes(covariance, -1, -2))
     pull = np.einsum("...mk,...k->...m", precision, prior_mean) + moment * scale[..., None]
-    mean = np.linalg.solve(posterior, pull[..., None])[..., 0]
-    return mean, covariance
+    mean: NDArray[np.float64] = np.linalg.solve(posterior, pull[..., None])[..., 0]
+    return mean, covariance.astype(np.float64)
 
 
 def pack_lower(matrix: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -45,6 +45,9 @@ class ScoreSource(Protocol):
     def champion(self, user_id: str) -> HeadPointer | None:
         """The user's champion; None for a user without one."""
 
+    def version(self, user_id: str, version: int) -> HeadPointer | None:
+        """An earlier, or any, version of the user's head; None if there is no such version."""
+
     def current_population(self) -> str | None:
         """Version of the population model in use; None before the first fit."""
 
@@ -94,30 +97,30 @@ class Scorer:
         self._lock = Lock()
 
     def score(
-        self, user_id: str, item_ids: Sequence[str], *, as_of: HeadPointer | None = None
+        self, user_id: str, item_ids: Sequence[str], *, version: int | None = None
     ) -> list[ItemScore]:
         """Score items for a user, in the order asked for.
 
         Args:
             user_id: Whose taste.
             item_ids: Which items.
-            as_of: A version of the user's head, from the ledger; None for the champion.
+            version: Version of the user's head, as the ledger counts; None for the champion.
 
         Raises:
-            NotFoundError: No population model yet, an item that nobody announced, or one whose
-                features have not been computed.
-            PackError: A damaged file, or `as_of` points at another user's head.
+            NotFoundError: No population model yet, no such version, an item that nobody announced,
+                or one whose features have not been computed.
+            PackError: A damaged file, or a pointer to another user's head.
         """
         if not item_ids:
             return []
-        pointer = self._source.champion(user_id) if as_of is None else as_of
-        version = pointer.population if pointer else self._source.current_population()
-        if version is None:
+        pointer = self._pointer(user_id, version)
+        base = pointer.population if pointer else self._source.current_population()
+        if base is None:
             raise NotFoundError(
                 "there is no population model yet, so nothing can be scored",
                 "run `paaplus retrain --population` once ratings and features are in the store",
             )
-        population = self._population(version)
+        population = self._population(base)
         if pointer is None:
             mean, covariance = population.prior.mean, population.prior.covariance
         else:
@@ -133,7 +136,7 @@ class Scorer:
                 std=dict(zip(ATTRIBUTES, map(float, stds[i]), strict=True)),
                 model="personal" if pointer else "population",
                 version=pointer.version if pointer else None,
-                population=version,
+                population=base,
             )
             for i, item_id in enumerate(item_ids)
         ]
@@ -143,6 +146,17 @@ class Scorer:
         self._packs.clear()
         with self._lock:
             self._populations.clear()
+
+    def _pointer(self, user_id: str, version: int | None) -> HeadPointer | None:
+        if version is None:
+            return self._source.champion(user_id)
+        pointer = self._source.version(user_id, version)
+        if pointer is None:
+            raise NotFoundError(
+                f"user {user_id[:128]!r} has no version {version}",
+                "`paaplus status --user` lists the versions of a user",
+            )
+        return pointer
 
     def _population(self, version: str) -> Population:
         with self._lock:

@@ -13,12 +13,11 @@ One matrix, because a tensor per user makes the header grow with the users and o
 row has its owner's id, and `Pack.head` wants to hear it: a row number does not say whose it is.
 """
 
-from paaplus.packs.layout import Manifest, pack_path, population_path
+from paaplus.packs.layout import pack_path, population_path
 from paaplus.packs.reading import Pack, PackStore, open_pack
 from paaplus.packs.writing import write_pack
 
 __all__ = [
-    "Manifest",
     "Pack",
     "PackStore",
     "open_pack",

@@ -4,59 +4,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from paaplus.errors import PackError
 
 FORMAT = 1
 """Version of the layout above; a reader refuses every other."""
 
+REQUIRED = ("population", "trunk", "strategy", "cohort", "code")
+"""What a manifest must say: versions of population model, trunk and code, strategy and cohort."""
+
 _SHA = re.compile(r"[0-9a-f]{64}")
 METADATA = "paaplus"
 """The only metadata key: several are written in no fixed order, and equal packs are equal bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What the heads of a pack were made with.
+def checked_manifest(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest, if it names what a reader needs.
 
-    Attributes:
-        population: Version of the population model under the heads.
-        trunk: Version name of the features that they read.
-        strategy: Name of the strategy that trained them.
-        cohort: Name of the cohort.
-        code: Version of the code.
-        created_at: When, with zone. It is part of the content, so of the pack's name.
-        window: Which data was learned, in JSON types, e.g. log offsets by partition.
+    Raises:
+        PackError: One of `REQUIRED` is missing or no text.
     """
-
-    population: str
-    trunk: str
-    strategy: str
-    cohort: str
-    code: str
-    created_at: datetime
-    window: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON types.
-
-        Raises:
-            PackError: `created_at` has no zone.
-        """
-        if self.created_at.tzinfo is None:
-            raise PackError("the manifest's created_at has no zone", "use datetime.now(UTC)")
-        fields = {name: getattr(self, name) for name in Manifest.__slots__}
-        created_at = self.created_at.astimezone(UTC).isoformat()
-        return fields | {"created_at": created_at, "window": dict(self.window)}
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Self:
-        """From what `to_json` gave."""
-        return cls(**fields | {"created_at": datetime.fromisoformat(fields["created_at"])})
+    missing = [name for name in REQUIRED if not isinstance(manifest.get(name), str)]
+    if missing:
+        raise PackError(
+            f"the manifest of a pack does not say {', '.join(missing)}",
+            f"give {', '.join(REQUIRED)} as text, and what else is worth knowing",
+        )
+    return dict(manifest)
 
 
 def pack_path(root: Path, sha: str) -> Path:

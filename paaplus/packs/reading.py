@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from paaplus.errors import NotFoundError, PackError
 from paaplus.events import ATTRIBUTES
 from paaplus.heads import unpack_lower
-from paaplus.packs.layout import FORMAT, METADATA, Manifest, checked_sha, pack_path
+from paaplus.packs.layout import FORMAT, METADATA, checked_manifest, checked_sha, pack_path
 
 
 class Pack:
@@ -48,7 +48,7 @@ class Pack:
             if header["format"] != FORMAT or header["attributes"] != list(ATTRIBUTES):
                 raise ValueError(f"format {header['format']} of {header['attributes']}")
             self.regressors = int(header["regressors"])
-            self.manifest = Manifest.from_json(header["manifest"])
+            self.manifest = checked_manifest(header["manifest"])
             self._bytes: bytes = self._file.get_tensor("user_bytes").tobytes()
             self._offsets: NDArray[np.int64] = self._file.get_tensor("user_offsets")
             self.users = len(self._offsets) - 1

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from safetensors.numpy import save
 from paaplus.errors import PackError
 from paaplus.events import ATTRIBUTES
 from paaplus.heads import Heads, pack_lower
-from paaplus.packs.layout import FORMAT, METADATA, Manifest, pack_path
+from paaplus.packs.layout import FORMAT, METADATA, checked_manifest, pack_path
 
 
 def write_pack(
-    root: Path, heads: Heads, user_ids: Sequence[str], manifest: Manifest
+    root: Path, heads: Heads, user_ids: Sequence[str], manifest: Mapping[str, Any]
 ) -> tuple[str, dict[str, int]]:
     """Write heads to a pack; it is on the disk, whole, when this returns.
 
@@ -31,13 +31,16 @@ def write_pack(
         root: The artifacts folder.
         heads: mean [U, A, m], covariance [U, A, m, m]; stored as float32.
         user_ids: U different ids.
-        manifest: What they were made with.
+        manifest: What they were made with, in JSON types: `population`, `trunk`, `strategy`,
+            `cohort`, `code` and more. It is part of the content, so of the name: a time of day in it
+            gives each retry of a round a pack of its own.
 
     Returns:
         sha256 of the file, and the row of each user.
 
     Raises:
-        PackError: Shapes that do not fit, an id twice, or numbers that are not finite.
+        PackError: Shapes that do not fit, an id twice, or numbers that are not finite, or a manifest
+            that lacks something or is not JSON.
     """
     ids = _encoded(user_ids)
     mean = np.asarray(heads.mean, dtype=np.float64)
@@ -63,14 +66,18 @@ def write_pack(
         "format": FORMAT,
         "attributes": list(ATTRIBUTES),
         "regressors": regressors,
-        "manifest": manifest.to_json(),
+        "manifest": checked_manifest(manifest),
     }
     tensors: dict[str, NDArray[Any]] = {
         "heads": matrix,
         "user_bytes": np.frombuffer(b"".join(sorted(ids)), dtype=np.uint8),
         "user_offsets": np.cumsum([0, *(len(ids[u]) for u in order)], dtype=np.int64),
     }
-    content = save(tensors, {METADATA: json.dumps(header, sort_keys=True)})
+    try:
+        about = json.dumps(header, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise PackError(f"the manifest is not JSON: {error}", "use JSON types") from error
+    content = save(tensors, {METADATA: about})
     sha = hashlib.sha256(content).hexdigest()
     _write_atomically(pack_path(root, sha), content)
     return sha, {user_ids[u]: row for row, u in enumerate(order)}

@@ -101,7 +101,14 @@ def fit_population(
         given = ~np.isnan(scores[:, a])
         if _enough(users[given], rated[given]):
             fits[a] = _fit_attribute(
-                users[given], rated[given], scores[given, a], components, vectors, unit, spectrum, rng
+                users[given],
+                rated[given],
+                scores[given, a],
+                components,
+                vectors,
+                unit,
+                spectrum,
+                rng,
             )
     if not fits:
         raise NotEnoughDataError(

@@ -54,11 +54,9 @@ def principal_components(vectors: NDArray[np.floating]) -> Components:
     items, features = standard.shape
     most = min(MOST_COMPONENTS, items - 1, features)
     if features <= items:
-        values, axes = np.linalg.eigh(standard.T @ standard / items)
-        values, axes = values[::-1][:most], axes[:, ::-1][:, :most]
+        values, axes = _leading(standard.T @ standard / items, most)
     else:
-        values, left = np.linalg.eigh(standard @ standard.T / items)
-        values, left = values[::-1][:most], left[:, ::-1][:, :most]
+        values, left = _leading(standard @ standard.T / items, most)
         axes = standard.T @ left / np.sqrt(np.maximum(values, 1e-12) * items)
     kept = values > 1e-8 * max(float(values[0]), 1e-12) if len(values) else values > 0
     axes = axes[:, kept] * _signs(axes[:, kept])
@@ -181,6 +179,12 @@ def _ridge(rows: Array, target: Array, weights: Array, penalty: float) -> Array:
     gram = (rows * weights[:, None]).T @ rows + penalty * np.eye(rows.shape[1])
     solved: Array = np.linalg.solve(gram, rows.T @ (weights * target))
     return solved
+
+
+def _leading(symmetric: Array, count: int) -> tuple[Array, Array]:
+    """Largest eigenvalues, descending, and their vectors in columns."""
+    values, vectors = np.linalg.eigh(symmetric)  # ascending
+    return values[::-1][:count].astype(np.float64), vectors[:, ::-1][:, :count].astype(np.float64)
 
 
 def _signs(axes: Array) -> Array:

@@ -15,6 +15,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,7 @@ class Population:
         """sha256 of the model's file: its name and its check."""
         return hashlib.sha256(self._bytes()).hexdigest()
 
-    def rows(
-        self, item_ids: Sequence[str], features: NDArray[np.floating]
-    ) -> NDArray[np.float64]:
+    def rows(self, item_ids: Sequence[str], features: NDArray[np.floating]) -> NDArray[np.float64]:
         """Design rows psi of N items.
 
         Args:
@@ -200,7 +199,7 @@ def _metadata(content: bytes) -> dict[str, Any]:
 def _from_tensors(about: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Population:
     text = tensors["item_bytes"].tobytes()
     offsets = tensors["item_offsets"].tolist()
-    ids = [text[a:b].decode() for a, b in zip(offsets, offsets[1:], strict=False)]
+    ids = [text[first:last].decode() for first, last in pairwise(offsets)]
     priors = [
         Prior(*(tensors[f"{name}_{part}"] for part in ("mean", "covariance", "noise")))
         for name in ("prior", "calibration")
@@ -209,9 +208,7 @@ def _from_tensors(about: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Po
         trunk=str(about["trunk"]),
         prior=priors[0],
         calibration=priors[1],
-        items=ItemTable(
-            np.array(ids, dtype=str), tensors["item_known"], tensors["item_variance"]
-        ),
+        items=ItemTable(np.array(ids, dtype=str), tensors["item_known"], tensors["item_variance"]),
         centre=tensors["centre"],
         scale=tensors["scale"],
         basis=tensors["basis"],

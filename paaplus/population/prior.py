@@ -62,7 +62,10 @@ class Moments:
         """Some users, and the first regressors only."""
         m = slice(regressors)
         return Moments(
-            self.gram[users][:, m, m], self.cross[users][:, m], self.square[users], self.count[users]
+            self.gram[users][:, m, m],
+            self.cross[users][:, m],
+            self.square[users],
+            self.count[users],
         )
 
 
@@ -78,7 +81,7 @@ class Gaussian:
 def posterior(prior: Gaussian, moments: Moments) -> tuple[Array, Array]:
     """Mean [U, m] and covariance [U, m, m] of each user's weights."""
     precision = np.linalg.inv(prior.covariance)
-    covariance = np.linalg.inv(precision + moments.gram / prior.noise)
+    covariance: Array = np.linalg.inv(precision + moments.gram / prior.noise).astype(np.float64)
     pull = precision @ prior.mean + moments.cross / prior.noise
     return np.einsum("umk,uk->um", covariance, pull), covariance
 
@@ -157,7 +160,8 @@ def power_law(second: Array, spectrum: Array) -> Array:
 
 
 def _second_moment(deviation: Array, covariance: Array) -> Array:
-    return (np.einsum("um,uk->mk", deviation, deviation) + covariance.sum(axis=0)) / len(deviation)
+    total: Array = np.einsum("um,uk->mk", deviation, deviation) + covariance.sum(axis=0)
+    return total / len(deviation)
 
 
 def _noise(mean: Array, covariance: Array, moments: Moments) -> float:

@@ -19,7 +19,6 @@ from paaplus.registry.names import PackAddress, release_model
 from paaplus.registry.versions import create_version, ensure_model, find_version, versions_of
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from pandas import DataFrame
 
     from paaplus.store import Champion, LedgerEntry, Release
@@ -51,6 +50,7 @@ class Registry:
         self._fleet = fleet
         self._artifacts = artifacts
         self._user_rows = user_rows
+        self._last_run: tuple[tuple[int, str], str] = (0, ""), ""
 
     def log_round(self, release: Release, results: DataFrame, figures: Mapping[str, float]) -> str:
         """Write the run of a round: figures as metrics, results of each user as Parquet.
@@ -69,7 +69,7 @@ class Registry:
             from mlflow.entities import Metric, RunStatus
 
             client = self._connection.client
-            run_id, finished = self._find_run(client, release)
+            run_id, finished = self._find_run(release.number, release.pack)
             if finished:
                 return run_id
             if not run_id:
@@ -93,7 +93,7 @@ class Registry:
     def find_round(self, release: Release) -> str | None:
         """Id of the run of a round, if `log_round` has written it."""
         with self._connection.translated(f"looking for round {release.number}"):
-            run_id, finished = self._find_run(self._connection.client, release)
+            run_id, finished = self._find_run(release.number, release.pack)
         return run_id if finished else None
 
     def register_release(self, release: Release, run_id: str | None) -> str:
@@ -130,16 +130,17 @@ class Registry:
                 offer_rows(client, self._fleet, pack, release, run_id)
         return str(found.version)
 
-    def mirror(self, entry: LedgerEntry, run_id: str | None) -> None:
+    def mirror(self, entry: LedgerEntry, run_id: str | None = None) -> None:
         """Show one move of a user's champion: the row of that version becomes `champion`.
 
         Args:
             entry: A promotion or a rollback.
-            run_id: Run of the release that the head came from, if it is known.
+            run_id: Run of the release that the head came from; None: look it up.
         """
         if self._user_rows == "off":
             return
         with self._connection.translated(f"mirroring ledger entry {entry.id}"):
+            run_id = run_id or self._run_of(entry)
             mirror_entry(self._connection.client, self._fleet, entry, run_id)
 
     def reconcile(self, champions: Iterable[Champion]) -> list[Difference]:
@@ -155,10 +156,18 @@ class Registry:
             found = (difference(client, self._fleet, champion) for champion in champions)
             return [one for one in found if one is not None]
 
-    def _find_run(self, client: MlflowClient, release: Release) -> tuple[str, bool]:
+    def _run_of(self, entry: LedgerEntry) -> str | None:
+        """Run of the entry's release; the last one is remembered, entries come in their order."""
+        of, run_id = self._last_run
+        if of != (entry.release, entry.pack) or not run_id:
+            run_id, _ = self._find_run(entry.release, entry.pack)
+            self._last_run = (entry.release, entry.pack), run_id
+        return run_id or None
+
+    def _find_run(self, number: int, pack: str) -> tuple[str, bool]:
         """Id of the round's run, empty if there is none, and whether it is complete."""
-        tags = {"paaplus.release": str(release.number), "paaplus.pack": release.pack}
-        runs = client.search_runs(
+        tags = {"paaplus.release": str(number), "paaplus.pack": pack}
+        runs = self._connection.client.search_runs(
             [self._connection.experiment_id],
             " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items()),
             max_results=1,

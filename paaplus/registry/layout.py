@@ -43,7 +43,7 @@ def model_files(root: Path, address: PackAddress, mlflow_version: str) -> dict[s
         PackError: A damaged or absent file, or another user's row.
     """
     pack = open_pack(root, address.sha)
-    population = population_path(root, pack.manifest.population)
+    population = population_path(root, pack.manifest["population"])
     if not population.is_file():
         raise PackError(
             f"{population}: there is no such population model",
@@ -53,8 +53,8 @@ def model_files(root: Path, address: PackAddress, mlflow_version: str) -> dict[s
         "format": FORMAT,
         "code": __version__,
         "pack": address.sha,
-        "population": pack.manifest.population,
-        "trunk": pack.manifest.trunk,
+        "population": pack.manifest["population"],
+        "trunk": pack.manifest["trunk"],
     }
     data: bytes | Path
     if address.row is None or address.user_id is None:

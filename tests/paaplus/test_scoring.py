@@ -6,7 +6,6 @@ import math
 import subprocess
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +13,7 @@ import pytest
 
 from paaplus.errors import NotFoundError, PackError
 from paaplus.heads import Heads
-from paaplus.packs import Manifest, pack_path, write_pack
+from paaplus.packs import pack_path, write_pack
 from paaplus.scoring import Scorer
 
 OLD, NEW = "0" * 64, "1" * 64
@@ -67,6 +66,9 @@ class Source:
     def champion(self, user_id):
         return self.champions.get(user_id)
 
+    def version(self, user_id, version):
+        return self.champions.get(f"{user_id}@{version}")
+
     def current_population(self):
         return self.current
 
@@ -88,7 +90,8 @@ def pack(tmp_path, monkeypatch):
     mean = np.array([[[3.0 + u, 1.0, 0.25]] * 3 for u in range(2)])
     covariance = np.array([[np.diag([0.5, 0.25, 0.125])] * 3] * 2)
     covariance[:, :, 0, 1] = covariance[:, :, 1, 0] = 0.0625
-    manifest = Manifest(OLD, "trunk-0", "exact_ewc", "c", "1", datetime(2026, 1, 1, tzinfo=UTC))
+    manifest = dict.fromkeys(("strategy", "cohort", "code"), "x")
+    manifest |= {"population": OLD, "trunk": "trunk-0"}
     return write_pack(tmp_path, Heads(mean, covariance), ["ann", "bob"], manifest)[0]
 
 
@@ -126,17 +129,21 @@ def test_a_champion_is_read_on_the_population_it_was_trained_on(tmp_path, pack):
 
 
 def test_an_earlier_version_can_be_asked_for(tmp_path, pack):
-    earlier = Pointer("bob", 2, pack, 1, OLD)
-    scores = Scorer(Source(), tmp_path).score("bob", ["i1"], as_of=earlier)
+    earlier = {"bob@2": Pointer("bob", 2, pack, 1, OLD)}
+    scorer = Scorer(Source(bob=Pointer("bob", 3, "f" * 64, 0, NEW), **earlier), tmp_path)
+    scores = scorer.score("bob", ["i1"], version=2)
     assert [(s.model, s.version, s.population) for s in scores] == [("personal", 2, OLD)]
+    with pytest.raises(NotFoundError, match="'bob' has no version 4"):
+        scorer.score("bob", ["i1"], version=4)
 
 
 def test_a_pointer_to_another_users_row_is_refused(tmp_path, pack):
-    scorer = Scorer(Source(ann=Pointer("ann", 1, pack, 1, OLD)), tmp_path)
+    swapped = {"ann": Pointer("ann", 1, pack, 1, OLD), "ann@1": Pointer("bob", 1, pack, 1, OLD)}
+    scorer = Scorer(Source(**swapped), tmp_path)
     with pytest.raises(PackError, match="does not belong"):
         scorer.score("ann", ["i0"])
     with pytest.raises(PackError, match="does not belong"):
-        scorer.score("ann", ["i0"], as_of=Pointer("bob", 1, pack, 1, OLD))
+        scorer.score("ann", ["i0"], version=1)
 
 
 def test_items_are_named_that_cannot_be_scored(tmp_path, pack):

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from paaplus.heads import Heads
-from paaplus.packs import Manifest, population_path, write_pack
+from paaplus.packs import population_path, write_pack
 from paaplus.population import ItemFeatures, Population, Ratings, fit_population
 from paaplus.registry import Registry
 from paaplus.scoring import Scorer
@@ -74,9 +74,13 @@ class World:
             mean = np.zeros((len(users), a, m))
             mean[:, :, 0] = np.array(levels)[:, None]
         covariance = np.stack([self.population.prior.covariance * rng.uniform() for _ in users])
-        manifest = Manifest(
-            self.population.version, self.population.trunk, "exact_ewc", "c0000", "0.1.0", NOW
-        )
+        manifest = {
+            "population": self.population.version,
+            "trunk": self.population.trunk,
+            "strategy": "exact_ewc",
+            "cohort": "c0000",
+            "code": "0.1.0",
+        }
         sha, rows = write_pack(self.root, Heads(mean, covariance), users, manifest)
         count = len(users) if promoted is None else promoted
         figures = {"heldout_mae_challenger": 1.0}

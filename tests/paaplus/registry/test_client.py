@@ -187,6 +187,21 @@ def test_twice_is_once(world, client, user_rows):
     assert names == {"paaplus.main.c0000"} | {f"paaplus.main.u.{user_id}" for user_id in users}
 
 
+def test_a_promotion_points_at_the_run_of_its_round(world, client):
+    registry = world.registry()
+    runs = {}
+    for number in (1, 2):
+        release, rows = world.release(number)
+        runs[number] = registry.log_round(release, pd.DataFrame(), {})
+        for user_id in ("ann", "bob"):
+            registry.mirror(world.promote(user_id, release, rows))
+    for version in client.search_model_versions():
+        assert version.run_id == runs[int(version.version)]
+    release, rows = world.release(3)  # of which MLflow has no run
+    registry.mirror(world.promote("ann", release, rows))
+    assert not client.get_model_version("paaplus.main.u.ann", "3").run_id
+
+
 def test_all_users_get_a_challenger_row(world, client):
     registry = world.registry("all")
     release, rows = world.release(1)

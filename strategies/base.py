@@ -1,0 +1,123 @@
+"""What every strategy is, and the statistics that every state carries."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from paaplus.heads import Heads, information_posterior, unpack_lower
+from paaplus.population.prior import Prior
+from strategies.state import CohortState, Layout
+from streams.experiences import CohortExperience, RowBlock
+
+HEAD = 3
+"""Regressors of calibration: 1, p, delta."""
+
+
+class Strategy(Protocol):
+    """Learns the heads of a cohort, experience by experience. Stateless: states go in and come out."""
+
+    name: str
+    layout: Layout
+    dtype: torch.dtype
+
+    def initial_state(self, users: int) -> CohortState:
+        """The state before any feedback: the population's."""
+
+    def train(self, experience: CohortExperience, state: CohortState) -> CohortState:
+        """The state after the experience; the one that went in is unchanged."""
+
+    def heads(self, state: CohortState) -> Heads:
+        """The heads to serve: mean [U, A, m], covariance [U, A, m, m]."""
+
+    def calibration(self, state: CohortState) -> Heads:
+        """The users' mean and slope alone, on the same rows: mean [U, A, 3], covariance [U, A, 3, 3]."""
+
+
+class Calibration:
+    """Sufficient statistics of [1, p, delta], carried in every state: the baseline of the gate.
+
+    Args:
+        prior: The calibration prior, m = 3.
+    """
+
+    def __init__(self, prior: Prior) -> None:
+        self._prior = prior
+        attributes = len(prior.mean)
+        self.layout: Layout = {
+            "calibration_gram": (attributes, HEAD * (HEAD + 1) // 2),
+            "calibration_moment": (attributes, HEAD),
+        }
+
+    def initial_state(self, users: int, dtype: torch.dtype) -> CohortState:
+        """No rows yet."""
+        return {
+            name: torch.zeros(users, *shape, dtype=dtype) for name, shape in self.layout.items()
+        }
+
+    def update(self, rows: RowBlock, state: CohortState) -> CohortState:
+        """The statistics with the rows added."""
+        gram, moment = accumulate(
+            rows.x[:, :, :HEAD], rows.y, rows.w,
+            state["calibration_gram"], state["calibration_moment"],
+        )  # fmt: skip
+        return {"calibration_gram": gram, "calibration_moment": moment}
+
+    def heads(self, state: CohortState) -> Heads:
+        """Posterior of mean and slope."""
+        return statistics_heads(self._prior, state["calibration_gram"], state["calibration_moment"])
+
+
+def accumulate(
+    x: Tensor, y: Tensor, w: Tensor, gram: Tensor, moment: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Add rows to packed statistics, one row after the other.
+
+    Row by row and element by element, so that a user's numbers are the same to the bit whoever else is in
+    the cohort and however long it was padded: a matrix product would block its sums by shape.
+
+    Args:
+        x: [U * A, n, m], y and w [U * A, n, 1].
+        y: See `x`.
+        w: See `x`.
+        gram: [U, A, m(m+1)/2], lower triangle of sum of w x x'.
+        moment: [U, A, m], sum of w x y.
+
+    Returns:
+        New `gram` and `moment`.
+    """
+    users, attributes, width = moment.shape
+    row, column = torch.tril_indices(width, width, device=x.device)
+    gram, moment = gram.clone(), moment.clone()
+    flat_gram, flat_moment = gram.view(-1, gram.shape[-1]), moment.view(-1, width)
+    for n in range(x.shape[1]):
+        weighted = x[:, n] * w[:, n]
+        flat_gram += weighted[:, row] * x[:, n][:, column]
+        flat_moment += weighted * y[:, n]
+    return gram, moment
+
+
+def statistics_heads(prior: Prior, gram: Tensor, moment: Tensor) -> Heads:
+    """Posterior heads of packed statistics."""
+    mean, covariance = information_posterior(
+        prior.mean,
+        prior.covariance,
+        prior.noise,
+        unpack_lower(_numpy(gram)),
+        _numpy(moment),
+    )
+    return Heads(mean, covariance)
+
+
+def _numpy(tensor: Tensor) -> NDArray[np.float64]:
+    array: NDArray[np.float64] = tensor.detach().cpu().to(torch.float64).numpy()
+    return array
+
+
+def stack(array: NDArray[Any], users: int, dtype: torch.dtype) -> Tensor:
+    """The same array for every user: [U, …]."""
+    return torch.from_numpy(np.array(array)).to(dtype).expand(users, *array.shape).clone()

@@ -1,0 +1,34 @@
+"""Settings of the strategies, flat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyConfig:
+    """Settings; all but `seed` and `device` concern the strategies trained by Adam.
+
+    Attributes:
+        learning_rate: Of Adam.
+        epochs: Passes over an experience.
+        batch_size: New rows per step.
+        memory_size: Rows that a replay memory holds.
+        memory_batch_size: Memory rows added to each step.
+        ewc_lambda: Strength of the EWC penalty.
+        ewc_decay: 0..1, of older importances per experience.
+        seed: Of the reservoirs.
+        device: `cpu` or `cuda`.
+        dtype: `float32` or `float64`, of the arithmetic; None: what suits the strategy.
+    """
+
+    learning_rate: float = 0.01
+    epochs: int = 20
+    batch_size: int = 32
+    memory_size: int = 64
+    memory_batch_size: int = 32
+    ewc_lambda: float = 1.0
+    ewc_decay: float = 0.9
+    seed: int = 0
+    device: str = "cpu"
+    dtype: str | None = None

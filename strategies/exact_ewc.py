@@ -1,0 +1,91 @@
+"""Exact EWC: the closed-form update with the full Fisher information (Kirkpatrick et al. 2017; Huszár 2018).
+
+For a linear head with Gaussian noise the Laplace approximation behind EWC is exact, so two updates in
+sequence equal joint training: no forgetting, no replay memory, no epochs, no learning rate. The state is the
+information form, G = sum of w psi psi' and c = sum of w psi y.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paaplus.heads import Heads
+from paaplus.population.prior import Prior
+from strategies.base import Calibration, Strategy, accumulate, statistics_heads
+from strategies.config import StrategyConfig
+from strategies.state import CohortState, Layout
+from strategies.template import CohortTemplate
+from streams.experiences import CohortExperience
+
+
+class InformationTemplate(CohortTemplate):
+    """The cohort template with the gradient steps replaced by one exact update; all hooks still fire.
+
+    Args:
+        gram: [U, A, m(m+1)/2], statistics so far.
+        moment: [U, A, m].
+    """
+
+    def __init__(self, gram: Tensor, moment: Tensor) -> None:
+        users, attributes, width = moment.shape
+        weight = torch.zeros(users * attributes, 1, width, dtype=moment.dtype)
+        super().__init__(weight, users, learning_rate=1.0, epochs=1, batch_size=1)
+        self.gram, self.moment = gram, moment
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """Add the experience's rows to the statistics."""
+        rows = self.experience.rows
+        self.gram, self.moment = accumulate(rows.x, rows.y, rows.w, self.gram, self.moment)
+
+
+class ExactEWC:
+    """Closed-form EWC over a cohort.
+
+    Args:
+        prior: Of the heads.
+        calibration: For the baseline.
+        config: Only `dtype` and `device` matter.
+    """
+
+    name = "exact_ewc"
+
+    def __init__(self, prior: Prior, calibration: Prior, config: StrategyConfig) -> None:
+        self.dtype = torch.float32 if config.dtype == "float32" else torch.float64
+        self._prior = prior
+        self._calibration = Calibration(calibration)
+        attributes, width = prior.mean.shape
+        self.layout: Layout = {
+            "gram": (attributes, width * (width + 1) // 2),
+            "moment": (attributes, width),
+            **self._calibration.layout,
+        }
+
+    def initial_state(self, users: int) -> CohortState:
+        """No rows yet."""
+        return {
+            name: torch.zeros(users, *shape, dtype=self.dtype)
+            for name, shape in self.layout.items()
+        }
+
+    def train(self, experience: CohortExperience, state: CohortState) -> CohortState:
+        """Add the experience's rows."""
+        template = InformationTemplate(state["gram"], state["moment"])
+        template.learn(experience)
+        result = self._calibration.update(experience.rows, state)
+        return result | {"gram": template.gram, "moment": template.moment}
+
+    def heads(self, state: CohortState) -> Heads:
+        """The exact posterior."""
+        return statistics_heads(self._prior, state["gram"], state["moment"])
+
+    def calibration(self, state: CohortState) -> Heads:
+        """The users' mean and slope alone."""
+        return self._calibration.heads(state)
+
+
+def build(prior: Prior, calibration: Prior, config: StrategyConfig) -> Strategy:
+    """Closed form."""
+    return ExactEWC(prior, calibration, config)

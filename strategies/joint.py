@@ -1,0 +1,116 @@
+"""Joint training: all of a user's ratings again at every experience, solved by least squares.
+
+The upper bound that continual strategies are measured against (Chaudhry et al. 2018 call it the oracle). It
+shares no arithmetic with `exact_ewc`: rows and the prior's square root are stacked and solved by QR.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from paaplus.heads import Heads, unpack_lower
+from paaplus.population.prior import Prior
+from strategies.base import Calibration, Strategy, stack
+from strategies.config import StrategyConfig
+from strategies.state import CohortState, Layout
+from streams.experiences import EMPTY, CohortExperience
+
+
+class Joint:
+    """Least squares on everything so far; the memory holds every rating's number.
+
+    Args:
+        prior: Of the heads.
+        calibration: For the baseline.
+        config: Only `dtype` and `device` matter.
+    """
+
+    name = "joint"
+
+    def __init__(self, prior: Prior, calibration: Prior, config: StrategyConfig) -> None:
+        self.dtype = torch.float32 if config.dtype == "float32" else torch.float64
+        self._prior = prior
+        self._calibration = Calibration(calibration)
+        attributes, width = prior.mean.shape
+        lower = np.tril_indices(width)
+        self._lower = lower
+        self._start = prior.covariance[:, lower[0], lower[1]]
+        self._roots = np.linalg.inv(np.linalg.cholesky(prior.covariance))
+        self.layout: Layout = {
+            "mean": (attributes, width),
+            "covariance": (attributes, len(lower[0])),
+            **self._calibration.layout,
+        }
+
+    def initial_state(self, users: int) -> CohortState:
+        """The prior, and an empty memory."""
+        state = self._calibration.initial_state(users, self.dtype)
+        state["mean"] = stack(self._prior.mean, users, self.dtype)
+        state["covariance"] = stack(self._start, users, self.dtype)
+        state["memory_seq"] = torch.zeros(users, 0, dtype=torch.int64)
+        state["memory_key"] = torch.zeros(users, 0, dtype=torch.float64)
+        return state
+
+    def train(self, experience: CohortExperience, state: CohortState) -> CohortState:
+        """Solve on all rows of each user who has new ones."""
+        result = {name: tensor.clone() for name, tensor in state.items()}
+        result |= self._calibration.update(experience.rows, state)
+        attributes = len(self._prior.mean)
+        x, y, w = (
+            torch.cat([getattr(experience.memory, part), getattr(experience.rows, part)], dim=1)
+            .to(torch.float64)
+            .numpy()
+            for part in ("x", "y", "w")
+        )
+        for user in torch.nonzero(experience.rows.counts()).reshape(-1).tolist():
+            for a in range(attributes):
+                block = user * attributes + a
+                seen = w[block, :, 0] > 0
+                mean, covariance = self._solve(a, x[block][seen], y[block][seen], w[block][seen])
+                result["mean"][user, a] = torch.from_numpy(mean)
+                result["covariance"][user, a] = torch.from_numpy(covariance[self._lower])
+        result["memory_seq"] = _together(experience.memory.seq, experience.rows.seq)
+        result["memory_key"] = torch.zeros(result["memory_seq"].shape, dtype=torch.float64)
+        return result
+
+    def heads(self, state: CohortState) -> Heads:
+        """The solution."""
+        mean, packed = (
+            state[name].cpu().to(torch.float64).numpy() for name in ("mean", "covariance")
+        )
+        return Heads(mean, unpack_lower(packed))
+
+    def calibration(self, state: CohortState) -> Heads:
+        """The users' mean and slope alone."""
+        return self._calibration.heads(state)
+
+    def _solve(
+        self,
+        a: int,
+        x: NDArray[np.float64],
+        y: NDArray[np.float64],
+        w: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        scale = np.sqrt(w / self._prior.noise[a])
+        rows = np.concatenate([x * scale, self._roots[a]])
+        target = np.concatenate([(y * scale)[:, 0], self._roots[a] @ self._prior.mean[a]])
+        q, r = np.linalg.qr(rows)
+        inverse = np.linalg.inv(r)
+        return inverse @ (q.T @ target), inverse @ inverse.T
+
+
+def _together(old: Tensor, new: Tensor) -> Tensor:
+    """Numbers of both, per user without gaps: int64 [U, M]."""
+    every = torch.cat([old, new], dim=1)
+    order = (every == EMPTY).to(torch.int8).sort(dim=1, stable=True).indices
+    packed = every.gather(1, order)
+    most = int((packed != EMPTY).sum(dim=1).max()) if len(packed) else 0
+    return packed[:, :most]
+
+
+def build(prior: Prior, calibration: Prior, config: StrategyConfig) -> Strategy:
+    """Least squares on everything."""
+    return Joint(prior, calibration, config)

@@ -1,0 +1,66 @@
+"""States of a cohort's heads: stacked tensors in memory, one float32 vector per user at rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+CohortState = dict[str, Tensor]
+"""Name -> tensor with leading dimension U. `memory_seq` (int64 [U, M], -1 = empty) and `memory_key`
+(float64 [U, M]) are the replay memory; all others are numbers of the head."""
+
+MEMORY = ("memory_seq", "memory_key")
+
+Layout = dict[str, tuple[int, ...]]
+"""Name -> shape per user, in the order in which a vector at rest holds them."""
+
+
+def flatten(state: Mapping[str, Tensor], layout: Layout) -> NDArray[np.float32]:
+    """Vectors [U, P] of a state without its memory; the inverse of `unflatten` but for rounding."""
+    parts = [
+        state[name].detach().to(torch.float32).reshape(len(state[name]), -1) for name in layout
+    ]
+    return torch.cat(parts, dim=1).cpu().numpy()
+
+
+def unflatten(
+    matrix: NDArray[np.float32], layout: Layout, *, dtype: torch.dtype, device: str = "cpu"
+) -> CohortState:
+    """A state from vectors [U, P].
+
+    Raises:
+        ValueError: The vectors are not as long as the layout says.
+    """
+    sizes = [math.prod(shape) for shape in layout.values()]
+    if matrix.shape[1] != sum(sizes):
+        raise ValueError(f"state vectors have {matrix.shape[1]} numbers, the layout {sum(sizes)}")
+    columns = torch.from_numpy(np.ascontiguousarray(matrix)).to(device, dtype).split(sizes, dim=1)
+    return {
+        name: part.reshape(len(matrix), *shape)
+        for (name, shape), part in zip(layout.items(), columns, strict=True)
+    }
+
+
+def gather(state: Mapping[str, Tensor], users: Tensor) -> CohortState:
+    """States of some users, int64 [U']; copies."""
+    return {name: tensor[users] for name, tensor in state.items()}
+
+
+def scatter(state: CohortState, users: Tensor, part: Mapping[str, Tensor]) -> None:
+    """Write the states of some users back, in place."""
+    for name, tensor in part.items():
+        target = state[name]
+        if name in MEMORY and target.shape[1] < tensor.shape[1]:
+            wider = target.new_full((len(target), tensor.shape[1]), -1 if name == MEMORY[0] else 0)
+            wider[:, : target.shape[1]] = target
+            state[name] = target = wider
+        if name in MEMORY:
+            target[users] = -1 if name == MEMORY[0] else 0
+            target[users, : tensor.shape[1]] = tensor
+        else:
+            target[users] = tensor

@@ -1,0 +1,186 @@
+"""Avalanche experiences of a cohort: many users' next rows, stacked and padded.
+
+A cohort is a stack of U * A independent scalar regressions ("blocks"), user by user and attribute by
+attribute, so tensors are [U * A, n, m]. Padding and attributes that were not rated have weight 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
+from avalanche.benchmarks.scenarios.generic_scenario import CLStream
+from avalanche.benchmarks.utils import make_avalanche_dataset
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from paaplus.store.rows import Rows
+
+EMPTY = -1
+"""Row number of a place that holds no row."""
+
+
+class RowBlock:
+    """Padded rows of a cohort.
+
+    Args:
+        x: [B, n, d], design rows of B = U * k blocks (k = A scalar regressions, or 1 of o outputs).
+        y: [B, n, o], targets on 0..10.
+        w: [B, n, o], weights >= 0; 0 where there is no such rating.
+        seq: int64 [U, n], numbers of the rows; -1 where there is none.
+    """
+
+    __slots__ = ("seq", "w", "x", "y")
+
+    def __init__(self, x: Tensor, y: Tensor, w: Tensor, seq: Tensor) -> None:
+        self.x, self.y, self.w, self.seq = x, y, w, seq
+
+    def take(self, users: Tensor, most: int) -> RowBlock:
+        """The blocks of some users [U'], and their first `most` rows."""
+        per_user = len(self.x) // max(len(self.seq), 1)
+        blocks = (users[:, None] * per_user + torch.arange(per_user)).reshape(-1)
+        cut = slice(most)
+        return RowBlock(
+            self.x[blocks][:, cut], self.y[blocks][:, cut], self.w[blocks][:, cut],
+            self.seq[users][:, cut],
+        )  # fmt: skip
+
+    def counts(self) -> Tensor:
+        """Rows of each user, int64 [U]."""
+        return (self.seq != EMPTY).sum(dim=1)
+
+
+class CohortExperience(DatasetExperience):
+    """One experience of U users; an Avalanche experience whose dataset has one sample per user.
+
+    Args:
+        user_ids: U ids.
+        rows: The new rows.
+        memory: Rows of the users' replay memories, in the order of the memories.
+        memory_key: float64 [U, M], reservoir keys of the memory rows.
+        step: int64 [U], which experience of the user this is: 0, 1, 2, …
+    """
+
+    def __init__(
+        self,
+        user_ids: Sequence[str],
+        rows: RowBlock,
+        memory: RowBlock,
+        memory_key: Tensor,
+        step: Tensor,
+    ) -> None:
+        self.user_ids = tuple(user_ids)
+        self.rows = rows
+        self.memory = memory
+        self.memory_key = memory_key
+        self.step = step
+        users = len(self.user_ids)
+        stacked = [t.reshape(users, -1, *t.shape[1:]) for t in (rows.x, rows.y, rows.w)]
+        super().__init__(dataset=make_avalanche_dataset(TensorDataset(*stacked)))
+
+    def take(self, users: Tensor) -> CohortExperience:
+        """The experience of some of the users only, int64 [U'], without padding that they do not need."""
+        rows, memory = self.rows.counts()[users], self.memory.counts()[users]
+        most, held = _most(rows), _most(memory)
+        return CohortExperience(
+            [self.user_ids[int(u)] for u in users],
+            self.rows.take(users, most),
+            self.memory.take(users, held),
+            self.memory_key[users][:, :held],
+            self.step[users],
+        )
+
+
+def _most(counts: Tensor) -> int:
+    return int(counts.max()) if len(counts) else 0
+
+
+def build_experience(
+    new: Rows,
+    psi_new: NDArray[np.floating],
+    *,
+    memory: Rows | None = None,
+    psi_memory: NDArray[np.floating] | None = None,
+    memory_numbers: NDArray[np.int64] | None = None,
+    memory_keys: NDArray[np.float64] | None = None,
+    step: NDArray[np.int64],
+    dtype: torch.dtype = torch.float64,
+) -> CohortExperience:
+    """Stack the rows of a cohort.
+
+    Args:
+        new: New rows of U users, N in all.
+        psi_new: [N, A, m], their design rows.
+        memory: Rows of the users' memories, M' in all; None: no memories.
+        psi_memory: [M', A, m].
+        memory_numbers: int64 [U, M], what each memory holds and in which order; -1 = empty.
+        memory_keys: float64 [U, M], reservoir keys.
+        step: int64 [U], number of the experience per user.
+        dtype: Of the tensors.
+    """
+    users, width = len(new.user_ids), psi_new.shape[1:]
+    starts = new.start
+    places = [np.arange(starts[u], starts[u + 1]) for u in range(users)]
+    rows = _stack(new, psi_new, places, width, dtype)
+    if memory is None or psi_memory is None or memory_numbers is None or memory_keys is None:
+        nothing = _stack(new, psi_new, [np.zeros(0, np.int64)] * users, width, dtype)
+        keys = torch.zeros(users, 0, dtype=torch.float64)
+        return CohortExperience(new.user_ids, rows, nothing, keys, torch.from_numpy(step))
+    held = []
+    for u in range(users):
+        mine = slice(int(memory.start[u]), int(memory.start[u + 1]))
+        wanted = memory_numbers[u][memory_numbers[u] != EMPTY]
+        held.append(int(memory.start[u]) + np.searchsorted(memory.seq[mine], wanted))
+    block = _stack(memory, psi_memory, held, width, dtype)
+    most = block.seq.shape[1]
+    keys = torch.from_numpy(memory_keys[:, :most].astype(np.float64))
+    return CohortExperience(new.user_ids, rows, block, keys, torch.from_numpy(step))
+
+
+def _stack(
+    rows: Rows,
+    psi: NDArray[np.floating],
+    places: Sequence[NDArray[np.int64]],
+    width: tuple[int, ...],
+    dtype: torch.dtype,
+) -> RowBlock:
+    """Pad the rows at `places` of each user to the longest, as blocks [U * A, n, …]."""
+    users, most = len(places), max((len(p) for p in places), default=0)
+    attributes, regressors = width
+    x = np.zeros((users, most, attributes, regressors))
+    y = np.zeros((users, most, attributes))
+    w = np.zeros((users, most, attributes))
+    seq = np.full((users, most), EMPTY, dtype=np.int64)
+    for u, place in enumerate(places):
+        count, scores = len(place), rows.scores[place]
+        x[u, :count] = psi[place]
+        y[u, :count] = np.nan_to_num(scores)
+        w[u, :count] = ~np.isnan(scores)
+        seq[u, :count] = rows.seq[place]
+
+    def blocks(array: NDArray[Any]) -> Tensor:
+        moved = np.moveaxis(array, 2, 1).reshape(users * attributes, most, -1)
+        return torch.from_numpy(np.ascontiguousarray(moved)).to(dtype)
+
+    return RowBlock(blocks(x), blocks(y), blocks(w), torch.from_numpy(seq))
+
+
+class ExperienceStream(CLStream):
+    """An Avalanche stream over an iterable object, as long as events come.
+
+    Args:
+        experiences: An object with `__iter__`; not a generator, whose experiences Avalanche would all
+            keep in memory.
+        name: Name of the stream.
+    """
+
+    def __init__(self, experiences: Iterable[CohortExperience], name: str = "feedback") -> None:
+        if isinstance(experiences, Iterator):
+            raise TypeError(
+                "pass an object with __iter__: Avalanche keeps all that a generator made"
+            )
+        super().__init__(name, experiences)
