@@ -69,11 +69,10 @@ class AdamStrategy:
         counts = experience.rows.counts()
         size = self._config.batch_size
         steps = (counts + size - 1) // size
-        for number in steps.unique().tolist():
-            if number:
-                users = torch.nonzero(steps == number).reshape(-1)
-                part = self._train(experience.take(users), gather(state, users))
-                scatter(result, users, part)
+        for number in sorted(set(steps.tolist()) - {0}):
+            users = torch.nonzero(steps == number).reshape(-1)
+            part = self._train(experience.take(users), gather(state, users))
+            scatter(result, users, part)
         return result
 
     def heads(self, state: CohortState) -> Heads:

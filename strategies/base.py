@@ -90,7 +90,7 @@ def accumulate(
     Returns:
         New `gram` and `moment`.
     """
-    users, attributes, width = moment.shape
+    width = moment.shape[-1]
     row, column = torch.tril_indices(width, width, device=x.device)
     gram, moment = gram.clone(), moment.clone()
     flat_gram, flat_moment = gram.view(-1, gram.shape[-1]), moment.view(-1, width)

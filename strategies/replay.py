@@ -1,4 +1,4 @@
-"""Experience replay from a per-user reservoir (Vitter 1985; Chaudhry et al. 2019, "On tiny episodic memories").
+"""Experience replay from a per-user reservoir (Vitter 1985; Chaudhry et al. 2019).
 
 A memory holds numbers of ratings and their random keys; the rows come with the experience.
 """

@@ -39,7 +39,8 @@ def unflatten(
     sizes = [math.prod(shape) for shape in layout.values()]
     if matrix.shape[1] != sum(sizes):
         raise ValueError(f"state vectors have {matrix.shape[1]} numbers, the layout {sum(sizes)}")
-    columns = torch.from_numpy(np.ascontiguousarray(matrix)).to(device, dtype).split(sizes, dim=1)
+    values = torch.from_numpy(np.ascontiguousarray(matrix)).to(device, dtype)
+    columns = torch.split(values, sizes, dim=1)
     return {
         name: part.reshape(len(matrix), *shape)
         for (name, shape), part in zip(layout.items(), columns, strict=True)

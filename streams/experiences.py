@@ -163,7 +163,8 @@ def _stack(
         seq[u, :count] = rows.seq[place]
 
     def blocks(array: NDArray[Any]) -> Tensor:
-        moved = np.moveaxis(array, 2, 1).reshape(users * attributes, most, -1)
+        last = array.shape[3] if array.ndim == 4 else 1
+        moved = np.moveaxis(array, 2, 1).reshape(users * attributes, most, last)
         return torch.from_numpy(np.ascontiguousarray(moved)).to(dtype)
 
     return RowBlock(blocks(x), blocks(y), blocks(w), torch.from_numpy(seq))

@@ -154,9 +154,7 @@ class Ingestor:
             for r in records
         ]
         with self._store.write() as connection:
-            return self._store.ingest.apply(
-                connection, self._log.url, arrivals, now=self._clock()
-            )
+            return self._store.ingest.apply(connection, self._log.url, arrivals, now=self._clock())
 
     def _positions(self, topic: str, parts: Sequence[int]) -> dict[int, int]:
         """The store's offsets; called by Kafka's reading thread on assignment, so self-contained."""

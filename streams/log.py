@@ -1,4 +1,5 @@
 """Temporary (to be replaced): the protocols and sqlite only."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
@@ -40,5 +41,6 @@ class EventLog(Protocol):
 def open_log(url: str, *, partitions: int | None = None) -> EventLog:
     if url.startswith("sqlite:///"):
         from streams.sqlite_log import SqliteLog
+
         return SqliteLog(url, partitions=partitions)
     raise ConfigError("log: scheme")

@@ -7,6 +7,7 @@ import socket
 from datetime import timedelta
 
 from paaplus.errors import NotFoundError
+from paaplus.packs import population_path
 from paaplus.population import Population, load_population
 from paaplus.registry import Registry
 from paaplus.store import Store
@@ -71,7 +72,7 @@ def current_population(config: Config, store: Store) -> tuple[Population, Popula
         row = store.populations.current(connection)
     if row is None:
         return None
-    path = config.artifacts / "populations" / f"{row.version}.safetensors"
+    path = population_path(config.artifacts, row.version)
     return load_population(path, row.version), row
 
 

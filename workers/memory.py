@@ -14,7 +14,8 @@ EMPTY = -1
 def encode_memory(numbers: NDArray[np.int64], keys: NDArray[np.float64]) -> bytes:
     """One user's memory, int64 [M] and float64 [M], as bytes; empty places are left out."""
     held = numbers != EMPTY
-    return numbers[held].astype("<i8").tobytes() + keys[held].astype("<f8").tobytes()
+    encoded: bytes = numbers[held].astype("<i8").tobytes() + keys[held].astype("<f8").tobytes()
+    return encoded
 
 
 def decode_memories(

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+
 from paaplus.errors import NotEnoughDataError
+from paaplus.packs import population_path
 from paaplus.population import ItemFeatures, Population, Ratings, fit_population
 from paaplus.store import Store
 from paaplus.store.populations import PopulationRow
@@ -52,9 +55,9 @@ def refit(
         item_ids=table.item_ids[usable],
         scores=table.scores[usable],
     )
-    items = ItemFeatures(item_ids=_strings(item_ids), vectors=vectors)
+    items = ItemFeatures(item_ids=np.array(item_ids, dtype=object), vectors=vectors)
     fitted = fit_population(ratings, items, trunk=trunk, seed=seed, progress=progress)
-    fitted.save(artifacts / "populations" / f"{fitted.version}.safetensors")
+    fitted.save(population_path(artifacts, fitted.version))
     row = PopulationRow(
         version=fitted.version,
         trunk=trunk,

@@ -1,4 +1,5 @@
 """Temporary minimal types (to be replaced)."""
+
 from __future__ import annotations
 
 from datetime import datetime

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -73,7 +73,7 @@ class Feedback:
         return _ragged(user_ids, found)
 
     def ratings_by_number(
-        self, connection: Connection, user_ids: Sequence[str], numbers: Sequence[Sequence[int]]
+        self, connection: Connection, user_ids: Sequence[str], numbers: Iterable[Iterable[int]]
     ) -> Rows:
         """The named ratings of each user, in the order of their numbers."""
         found: list[Any] = []

@@ -1,0 +1,45 @@
+"""Plots that a person looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+COLOURS = {"population": "#8d99ae", "calibration": "#e69f00", "personal": "#0072b2"}
+"""Told apart also by those who do not see all colours (Okabe & Ito)."""
+
+
+def plot_rounds(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Rank correlation and error against ratings per user, and promotions per round.
+
+    Args:
+        history: Per round `ratings` (per user), `promoted`, and `srcc_<model>`, `mae_<model>` for the
+            models of `COLOURS`.
+        path: A .png file to write.
+    """
+    figure = Figure(figsize=(9.6, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 3)
+    x = [row["ratings"] for row in history]
+    titles = {
+        "srcc": "Rank correlation (SRCC), higher is better",
+        "mae": "Mean error (MAE), lower is better",
+    }
+    for axis, (measure, title) in zip(axes, titles.items(), strict=False):
+        for model, colour in COLOURS.items():
+            values = [row[f"{measure}_{model}"] for row in history]
+            axis.plot(x, values, color=colour, marker="o", markersize=3.5, label=model)
+        axis.set_title(title, fontsize=9)
+    axes[0].legend(frameon=False, fontsize=8)
+    axes[2].bar(x, [row["promoted"] for row in history], width=6, color=COLOURS["personal"])
+    axes[2].set_title("Users whose new head was promoted", fontsize=9)
+    for axis in axes:
+        axis.set_xlabel("ratings per user", fontsize=8)
+        axis.tick_params(labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", alpha=0.25)
+    figure.suptitle("Pictures that nobody was asked about", fontsize=10)
+    figure.savefig(path, dpi=130)
