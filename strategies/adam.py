@@ -103,8 +103,8 @@ class AdamStrategy:
             )
             plugins.append(ewc)
         template = CohortTemplate(
-            state["weight"].reshape(blocks),
-            shape[0],
+            weight=state["weight"].reshape(blocks),
+            users=shape[0],
             learning_rate=config.learning_rate,
             epochs=config.epochs,
             batch_size=config.batch_size,

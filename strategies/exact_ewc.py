@@ -29,10 +29,10 @@ class InformationTemplate(CohortTemplate):
         moment: [U, A, m].
     """
 
-    def __init__(self, gram: Tensor, moment: Tensor) -> None:
+    def __init__(self, *, gram: Tensor, moment: Tensor) -> None:
         users, attributes, width = moment.shape
         weight = torch.zeros(users * attributes, 1, width, dtype=moment.dtype)
-        super().__init__(weight, users, learning_rate=1.0, epochs=1, batch_size=1)
+        super().__init__(weight=weight, users=users, learning_rate=1.0, epochs=1, batch_size=1)
         self.gram, self.moment = gram, moment
 
     def training_epoch(self, **kwargs: Any) -> None:
@@ -72,7 +72,7 @@ class ExactEWC:
 
     def train(self, experience: CohortExperience, state: CohortState) -> CohortState:
         """Add the experience's rows."""
-        template = InformationTemplate(state["gram"], state["moment"])
+        template = InformationTemplate(gram=state["gram"], moment=state["moment"])
         template.learn(experience)
         result = self._calibration.update(experience.rows, state)
         return result | {"gram": template.gram, "moment": template.moment}

@@ -54,9 +54,9 @@ class CohortTemplate(SupervisedTemplate):
 
     def __init__(
         self,
+        *,
         weight: Tensor,
         users: int,
-        *,
         learning_rate: float,
         epochs: int,
         batch_size: int,
@@ -64,16 +64,17 @@ class CohortTemplate(SupervisedTemplate):
     ) -> None:
         model = StackedHead(weight)
         fused = weight.dtype in (torch.float32, torch.float64)
-        super().__init__(
-            model=model,
-            optimizer=torch.optim.Adam(model.parameters(), lr=learning_rate, fused=fused),
-            criterion=nn.MSELoss(),  # not called: `criterion` below is per user and weighted
-            train_mb_size=batch_size,
-            train_epochs=epochs,
-            device=weight.device,
-            plugins=list(plugins),
-            evaluator=EvaluationPlugin(collect_all=False),
-        )
+        with quiet_avalanche():
+            super().__init__(
+                model=model,
+                optimizer=torch.optim.Adam(model.parameters(), lr=learning_rate, fused=fused),
+                criterion=nn.MSELoss(),  # not called: `criterion` below is per user and weighted
+                train_mb_size=batch_size,
+                train_epochs=epochs,
+                device=weight.device,
+                plugins=list(plugins),
+                evaluator=EvaluationPlugin(collect_all=False),
+            )
         self.users = users
 
     def learn(self, experience: CohortExperience) -> Tensor:
@@ -134,4 +135,6 @@ def quiet_avalanche() -> Iterator[None]:
     """Avalanche changes the process's warning filters while it trains; they are put back."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning, module="avalanche")
+        # Metrics are ours (`paaplus.evaluation`): Avalanche's mean nothing on scores.
+        warnings.filterwarnings("ignore", message="No loggers specified", category=UserWarning)
         yield

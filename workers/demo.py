@@ -36,8 +36,9 @@ from workers.tasks import ingest_once
 MARKER = ".paaplus-demo"
 """A file in a folder that a demo made: only such a folder is ever emptied."""
 
-FIT_AFTER = 2
-"""Rounds after which the population model is fitted: before that there is too little to see."""
+FIT_AFTER = (3, 6)
+"""Rounds after which the population model is fitted: with less there is too little to see, and with more
+ratings per user tastes can be told from noise."""
 
 
 class Demo:
@@ -96,10 +97,10 @@ class Demo:
                     display.update(task, description=f"round {number + 1}: pictures")
                     embed_once(config, quiet=True)
                     promoted = 0
-                    if number + 1 == FIT_AFTER:
+                    if number + 1 in FIT_AFTER:
                         display.update(task, description="population model")
                         fit_population_once(config, quiet=True)
-                    if number + 1 >= FIT_AFTER:
+                    if number + 1 >= FIT_AFTER[0]:
                         display.update(task, description=f"round {number + 1}: heads")
                         promoted = retrain_once(config, quiet=True)["promoted"]
                         history.append(self._examine(10 * (number + 1)) | {"promoted": promoted})

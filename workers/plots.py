@@ -35,7 +35,7 @@ def plot_rounds(history: Sequence[Mapping[str, float]], path: Path) -> None:
         axis.set_title(title, fontsize=9)
     axes[0].legend(frameon=False, fontsize=8)
     axes[2].bar(x, [row["promoted"] for row in history], width=6, color=COLOURS["personal"])
-    axes[2].set_title("Users whose new head was promoted", fontsize=9)
+    axes[2].set_title("Promotions", fontsize=9)
     for axis in axes:
         axis.set_xlabel("ratings per user", fontsize=8)
         axis.tick_params(labelsize=8)
