@@ -86,8 +86,11 @@ def draw_body(parameters: NDArray[np.float64], rng: np.random.Generator) -> Imag
     middle, gap = 50 + rng.uniform(-1.5, 1.5), 21.0
     left, right = (middle - gap, middle + gap) if front_left else (middle + gap, middle - gap)
     _front(_Pen(draw, left, 1.0, 0.0, look.size), p, look)
+    for x, breadth in ((left, 13), (right, 9)):
+        shadow = _shade(look.wall, 0.75)
+        _Pen(draw, x, 1.0, 0.0, look.size).disc(0, -0.3, breadth, 1.6, shadow)
     # A lean of the whole body turns it about its feet.
-    _side(_Pen(draw, right, facing, math.radians(-6 + 14 * p["lean"]), look.size), p, look)
+    _side(_Pen(draw, right, facing, math.radians(-6.5 + 15 * p["lean"]), look.size), p, look)
     return image.reduce(SCALE)
 
 
@@ -98,14 +101,8 @@ class _Pen:
         self, draw: ImageDraw.ImageDraw, x: float, facing: float, turn: float, size: float
     ) -> None:
         self._draw, self._x, self._size = draw, x, size
-        self._turn = np.array(
-            [
-                [facing * math.cos(turn), -math.sin(turn)],
-                [facing * math.sin(turn), -math.cos(turn)],
-            ]
-        )
-        self._turn[1, 0] = math.sin(turn)
-        self._turn[0, 1] = facing * math.sin(turn)
+        cos, sin = math.cos(turn), math.sin(turn)
+        self._turn = np.array([[facing * cos, facing * sin], [sin, -cos]])
 
     def shape(self, points: Sequence[Point], colour: Colour, *, smooth: bool = True) -> None:
         """A closed outline, filled; smooth = a Catmull-Rom curve through the points."""
@@ -153,7 +150,6 @@ def _front(pen: _Pen, p: dict[str, float], look: _Look) -> None:
     shoulder, waist = 6.6 + 4.6 * p["shoulders"], 4.2 + 4.2 * p["waist"] + 1.2 * p["belly"]
     hip, thigh = 5.4 + 3.8 * p["hips"], 2.3 + 1.5 * p["muscle"] + 0.6 * p["hips"]
     arm, foot = 1.3 + 1.5 * p["muscle"], 2.4 + 0.45 * hip + 2.2 * look.stance
-    pen.disc(0, -0.3, 13, 1.6, _shade(look.wall, 0.75))
     if look.long_hair:
         pen.disc(0, head - 2, radius * 1.12, radius * 1.5, look.hair)
     for side in (-1.0, 1.0):
@@ -178,7 +174,7 @@ def _front(pen: _Pen, p: dict[str, float], look: _Look) -> None:
         pen.limb([joint, elbow, hand], [arm * 1.2, arm, arm * 0.7], look.skin)
         pen.disc(hand[0], hand[1] - 0.8, arm * 0.75, 1.7, look.skin)
     seat = crotch + trunk * 0.22
-    pen.rows([(crotch - 1, -hip, hip), (seat, -hip, hip), (seat + 3, -waist, waist)], look.shorts)
+    pen.rows([(crotch - 1, -hip, hip), (seat, -hip, hip), (seat + 3, -0.7 * waist, 0.7 * waist)], look.shorts)
     pen.limb([(0, top - 1), (0, head)], [2.0 + 0.9 * p["muscle"]] * 2, look.skin)
     chest = shoulder * 0.84 + 0.8 * p["muscle"]
     for side in (-1.0, 1.0):
@@ -212,11 +208,10 @@ def _side(pen: _Pen, p: dict[str, float], look: _Look) -> None:
     trunk = top - crotch
     depth, thigh = 3.3 + 1.2 * p["muscle"], 2.5 + 1.6 * p["muscle"] + 0.6 * p["hips"]
     waist, seat = 2.7 + 1.9 * p["waist"], 3.4 + 2.2 * p["hips"]
-    belly, arm = 5.2 * p["belly"], 1.3 + 1.5 * p["muscle"]
+    belly, arm = 6.6 * p["belly"], 1.3 + 1.5 * p["muscle"]
     # The back rounds, the neck comes forward, the head further and down.
     back, neck_x, neck_y = 2.6 * bend, 0.6 + 3.6 * bend, top - 1.8 * bend
     head_x, head_y = neck_x + 0.9 + 3.4 * bend, head - 3.6 * bend
-    pen.disc(1, -0.3, 9, 1.6, _shade(look.wall, 0.75))
     if look.long_hair:
         pen.disc(head_x - radius * 0.5, head_y - 2, radius * 0.75, radius * 1.45, look.hair)
     pen.limb(
@@ -228,7 +223,7 @@ def _side(pen: _Pen, p: dict[str, float], look: _Look) -> None:
     pen.limb([(0.1, crotch + 2), (0.6, crotch * 0.66)], [thigh * 1.15, thigh], look.shorts)
     hip = crotch + trunk * 0.2
     pen.rows(
-        [(crotch - 1, -seat * 0.9, thigh), (hip - 2, -seat, thigh + 0.5), (hip + 3, -waist, waist)],
+        [(crotch - 1, -seat * 0.9, thigh), (hip - 2, -seat, thigh + 0.5), (hip + 3, -0.7 * waist, 0.7 * waist)],
         look.shorts,
     )
     pen.limb([(neck_x - 1.2, neck_y - 2), (head_x - 0.8, head_y)], [2.6, 2.2], look.skin)

@@ -57,6 +57,7 @@ class ImportedRatings:
             yield Item(
                 event_id=uuid5(NAMESPACE, f"item\0{self.pack}\0{item_id}"),
                 occurred_at=EPOCH,
+                schema_version=1,
                 item_id=item_id,
                 features=[round(float(value), 4) for value in vector],
                 trunk=self.trunk,
@@ -72,6 +73,7 @@ class ImportedRatings:
             yield Rating(
                 event_id=uuid5(NAMESPACE, name),
                 occurred_at=EPOCH + timedelta(seconds=place),
+                schema_version=1,
                 user_id=user_id,
                 item_id=item_id,
                 scores=Scores(**{self.attribute: round(value, 4)}),

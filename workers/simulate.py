@@ -178,7 +178,7 @@ class SimulatedWorld:
         yield user, encode(good).replace(b"rating", b"rat\xffng")
 
     def _envelope(self, when: datetime = START) -> dict[str, Any]:
-        return {"event_id": self._uuid(), "occurred_at": when}
+        return {"event_id": self._uuid(), "occurred_at": when, "schema_version": 1}
 
     def _uuid(self) -> UUID:
         return UUID(bytes=self._rng.bytes(16), version=4)

@@ -1,6 +1,8 @@
-"""Temporary (to be replaced)."""
+"""Events: the backend's contract, schema version 1."""
 
 from paaplus.events.codec import (
+    MAX_EVENT_BYTES,
+    REASONS,
     check_time,
     decode,
     decode_feedback,
@@ -8,5 +10,42 @@ from paaplus.events.codec import (
     encode,
     partition_key,
 )
-from paaplus.events.types import *  # noqa: F403
-from paaplus.events.types import ATTRIBUTES, Event, FeedbackEvent, kind_of
+from paaplus.events.types import (
+    ATTRIBUTES,
+    KINDS,
+    Comment,
+    Comparison,
+    Event,
+    FeedbackEvent,
+    Interaction,
+    Item,
+    Rating,
+    Retraction,
+    Scores,
+    Survey,
+    kind_of,
+)
+
+__all__ = [
+    "ATTRIBUTES",
+    "KINDS",
+    "MAX_EVENT_BYTES",
+    "REASONS",
+    "Comment",
+    "Comparison",
+    "Event",
+    "FeedbackEvent",
+    "Interaction",
+    "Item",
+    "Rating",
+    "Retraction",
+    "Scores",
+    "Survey",
+    "check_time",
+    "decode",
+    "decode_feedback",
+    "decode_item",
+    "encode",
+    "kind_of",
+    "partition_key",
+]

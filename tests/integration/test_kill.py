@@ -140,9 +140,9 @@ def check_ledger(config: Config) -> None:
 
     with open_store(config.store_url) as store, store.read() as connection:
         rows = connection.execute(
-            select(ledger.c.user_id, ledger.c.version, ledger.c.release, ledger.c.mirrored).order_by(
-                ledger.c.user_id, ledger.c.id
-            )
+            select(
+                ledger.c.user_id, ledger.c.version, ledger.c.release, ledger.c.mirrored
+            ).order_by(ledger.c.user_id, ledger.c.id)
         ).all()
         champions = store.ledger.champions(connection)
     assert all(row.mirrored for row in rows)

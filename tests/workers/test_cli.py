@@ -19,7 +19,9 @@ HEAVY = ("torch", "avalanche", "mlflow", "pandas", "matplotlib", "sqlalchemy", "
 
 def modules_after(code: str) -> set[str]:
     script = f"{code}\nimport sys; print(' '.join(sys.modules), file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     return set(done.stderr.split())
 
 
@@ -116,9 +118,7 @@ def test_command_line_over_environment_over_page(
 
 
 @pytest.mark.parametrize("page", sorted(Path(__file__).parents[2].glob("configs/**/*.yaml")))
-def test_pages_in_the_repository_are_valid(
-    capsys: pytest.CaptureFixture[str], page: Path
-) -> None:
+def test_pages_in_the_repository_are_valid(capsys: pytest.CaptureFixture[str], page: Path) -> None:
     code, body, _ = run(capsys, "config", "check", "--config", str(page))
     assert code == 0
     assert body["valid"] is True

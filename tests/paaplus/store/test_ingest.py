@@ -160,7 +160,9 @@ class IngestMachine(RuleBasedStateMachine):
                 value = rating(event, user, item_id)
                 self.log[part].append(value[:-1] if broken else value)
 
-    @rule(part=st.integers(0, 1), back=st.integers(0, 4), count=st.integers(1, 8), dies=st.booleans())
+    @rule(
+        part=st.integers(0, 1), back=st.integers(0, 4), count=st.integers(1, 8), dies=st.booleans()
+    )
     def deliver(self, part: int, back: int, count: int, dies: bool) -> None:
         first = max(0, self.done[part] - back)
         values = self.log[part][first : first + count]
