@@ -78,8 +78,8 @@ class CohortExperience(DatasetExperience):
         self.memory = memory
         self.memory_key = memory_key
         self.step = step
-        users = len(self.user_ids)
-        stacked = [t.reshape(users, -1, *t.shape[1:]) for t in (rows.x, rows.y, rows.w)]
+        shape = (len(self.user_ids), len(rows.x) // max(len(self.user_ids), 1))
+        stacked = [t.reshape(*shape, *t.shape[1:]) for t in (rows.x, rows.y, rows.w)]
         super().__init__(dataset=make_avalanche_dataset(TensorDataset(*stacked)))
 
     def take(self, users: Tensor) -> CohortExperience:
