@@ -1,0 +1,1 @@
+"""Event logs (SQLite, JSONL, Kafka), ingest into the store, and experiences for learning."""

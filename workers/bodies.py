@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import colorsys
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+from workers.pen import FEET, SCALE, SIZE, Colour, Pen, shade
 
 PARAMETERS = (
     "shoulders",  # narrow .. broad
@@ -27,18 +28,8 @@ PARAMETERS = (
 )
 """What a body is made of, each 0..1."""
 
-SIZE, SCALE = 192, 3
-"""Side of a picture in pixels, and how much larger it is drawn before it is scaled down."""
-
-GROUND = 90.0
-"""Height of the feet, in hundredths of the picture from its top; trunks crop the outermost 6."""
-
 SKIN = ((245, 208, 178), (226, 176, 136), (198, 136, 84), (141, 88, 48), (92, 60, 40))
 HAIR = ((40, 30, 26), (84, 54, 34), (150, 104, 58), (205, 170, 110), (120, 120, 124))
-
-Colour = tuple[int, int, int]
-Point = tuple[float, float]
-_T = np.linspace(0, 1, 5, endpoint=False)[:, None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,60 +71,18 @@ def draw_body(parameters: NDArray[np.float64], rng: np.random.Generator) -> Imag
     )
     image = Image.new("RGB", (SIZE * SCALE, SIZE * SCALE), look.wall)
     draw = ImageDraw.Draw(image)
-    floor = round((GROUND - 5) * SIZE * SCALE / 100)
-    draw.rectangle((0, floor, SIZE * SCALE, SIZE * SCALE), fill=_shade(look.wall, 0.88))
+    floor = round((FEET - 5) * SIZE * SCALE / 100)
+    draw.rectangle((0, floor, SIZE * SCALE, SIZE * SCALE), fill=shade(look.wall, 0.88))
     front_left, facing = rng.random() < 0.5, 1.0 if rng.random() < 0.5 else -1.0
     middle, gap = 50 + rng.uniform(-1.5, 1.5), 21.0
     left, right = (middle - gap, middle + gap) if front_left else (middle + gap, middle - gap)
-    _front(_Pen(draw, left, 1.0, 0.0, look.size), p, look)
+    _front(Pen(draw, left, 1.0, 0.0, look.size), p, look)
     for x, breadth in ((left, 13), (right, 9)):
-        shadow = _shade(look.wall, 0.75)
-        _Pen(draw, x, 1.0, 0.0, look.size).disc(0, -0.3, breadth, 1.6, shadow)
+        shadow = shade(look.wall, 0.75)
+        Pen(draw, x, 1.0, 0.0, look.size).disc(0, -0.3, breadth, 1.6, shadow)
     # A lean of the whole body turns it about its feet.
-    _side(_Pen(draw, right, facing, math.radians(-6.5 + 15 * p["lean"]), look.size), p, look)
+    _side(Pen(draw, right, facing, math.radians(-6.5 + 15 * p["lean"]), look.size), p, look)
     return image.reduce(SCALE)
-
-
-class _Pen:
-    """Draws in the body's own measure: x to the front or right, y up from the feet; 80 is its height."""
-
-    def __init__(
-        self, draw: ImageDraw.ImageDraw, x: float, facing: float, turn: float, size: float
-    ) -> None:
-        self._draw, self._x, self._size = draw, x, size
-        cos, sin = math.cos(turn), math.sin(turn)
-        self._turn = np.array([[facing * cos, facing * sin], [sin, -cos]])
-
-    def shape(self, points: Sequence[Point], colour: Colour, *, smooth: bool = True) -> None:
-        """A closed outline, filled; smooth = a Catmull-Rom curve through the points."""
-        p = np.asarray(points, dtype=np.float64)
-        if smooth:
-            a, b, c = np.roll(p, 1, axis=0), np.roll(p, -1, axis=0), np.roll(p, -2, axis=0)
-            t = _T
-            curve = p + 0.5 * t * ((b - a) + t * (2 * a - 5 * p + 4 * b - c + t * (3 * (p - b) + c - a)))
-            p = curve.transpose(1, 0, 2).reshape(-1, 2)
-        p = self._size * (p @ self._turn.T) + (self._x, GROUND)
-        pixels = (p * (SIZE * SCALE / 100)).ravel().tolist()
-        self._draw.polygon(pixels, fill=colour, outline=_shade(colour, 0.72), width=2)
-
-    def rows(self, rows: Sequence[tuple[float, float, float]], colour: Colour) -> None:
-        """A smooth body of (y, left or back, right or front), from bottom to top."""
-        self.shape([(a, y) for y, a, _ in rows] + [(b, y) for y, _, b in reversed(rows)], colour)
-
-    def limb(self, joints: Sequence[Point], half: Sequence[float], colour: Colour) -> None:
-        """A tapering limb through the joints with these half widths."""
-        p = np.asarray(joints, dtype=np.float64)
-        along = np.gradient(p, axis=0)
-        across = np.stack([-along[:, 1], along[:, 0]], axis=1)
-        across *= (np.asarray(half) / np.linalg.norm(along, axis=1))[:, None]
-        outline = np.concatenate([p + across, (p - across)[::-1]])
-        self.shape([(float(x), float(y)) for x, y in outline], colour)
-
-    def disc(self, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
-        """An ellipse."""
-        angle = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-        points = np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1)
-        self.shape([(float(a), float(b)) for a, b in points], colour, smooth=False)
 
 
 def _heights(p: dict[str, float], look: _Look) -> tuple[float, float, float, float]:
@@ -142,7 +91,7 @@ def _heights(p: dict[str, float], look: _Look) -> tuple[float, float, float, flo
     return crotch, 80 - 2.35 * radius - 3.2, 80 - radius * 1.15, radius
 
 
-def _front(pen: _Pen, p: dict[str, float], look: _Look) -> None:
+def _front(pen: Pen, p: dict[str, float], look: _Look) -> None:
     crotch, top, head, radius = _heights(p, look)
     drop = 2.6 * p["slouch"]
     top, head = top - 0.5 * drop, head - drop
@@ -174,7 +123,10 @@ def _front(pen: _Pen, p: dict[str, float], look: _Look) -> None:
         pen.limb([joint, elbow, hand], [arm * 1.2, arm, arm * 0.7], look.skin)
         pen.disc(hand[0], hand[1] - 0.8, arm * 0.75, 1.7, look.skin)
     seat = crotch + trunk * 0.22
-    pen.rows([(crotch - 1, -hip, hip), (seat, -hip, hip), (seat + 3, -0.7 * waist, 0.7 * waist)], look.shorts)
+    pen.rows(
+        [(crotch - 1, -hip, hip), (seat, -hip, hip), (seat + 3, -0.7 * waist, 0.7 * waist)],
+        look.shorts,
+    )
     pen.limb([(0, top - 1), (0, head)], [2.0 + 0.9 * p["muscle"]] * 2, look.skin)
     chest = shoulder * 0.84 + 0.8 * p["muscle"]
     for side in (-1.0, 1.0):
@@ -202,7 +154,7 @@ def _front(pen: _Pen, p: dict[str, float], look: _Look) -> None:
         pen.disc(side * radius * 0.34, head - 0.1, 0.42, 0.5, (40, 34, 32))
 
 
-def _side(pen: _Pen, p: dict[str, float], look: _Look) -> None:
+def _side(pen: Pen, p: dict[str, float], look: _Look) -> None:
     crotch, top, head, radius = _heights(p, look)
     bend = p["slouch"]
     trunk = top - crotch
@@ -223,7 +175,11 @@ def _side(pen: _Pen, p: dict[str, float], look: _Look) -> None:
     pen.limb([(0.1, crotch + 2), (0.6, crotch * 0.66)], [thigh * 1.15, thigh], look.shorts)
     hip = crotch + trunk * 0.2
     pen.rows(
-        [(crotch - 1, -seat * 0.9, thigh), (hip - 2, -seat, thigh + 0.5), (hip + 3, -0.7 * waist, 0.7 * waist)],
+        [
+            (crotch - 1, -seat * 0.9, thigh),
+            (hip - 2, -seat, thigh + 0.5),
+            (hip + 3, -0.7 * waist, 0.7 * waist),
+        ],
         look.shorts,
     )
     pen.limb([(neck_x - 1.2, neck_y - 2), (head_x - 0.8, head_y)], [2.6, 2.2], look.skin)
@@ -245,7 +201,9 @@ def _side(pen: _Pen, p: dict[str, float], look: _Look) -> None:
     pen.disc(hand[0], hand[1] - 0.8, arm * 0.75, 1.7, look.skin)
     middle = (0.45 * shoulder[0] + 0.55 * elbow[0], 0.45 * shoulder[1] + 0.55 * elbow[1])
     breadth = arm * (1.2 + 0.25 * p["shoulders"])
-    pen.limb([(shoulder[0], shoulder[1] + 1.2), middle], [breadth, arm * 1.2], _shade(look.shirt, 0.9))
+    pen.limb(
+        [(shoulder[0], shoulder[1] + 1.2), middle], [breadth, arm * 1.2], shade(look.shirt, 0.9)
+    )
     pen.disc(head_x, head_y, radius * 0.98, radius * 1.12, look.skin)
     pen.shape(
         [
@@ -258,10 +216,7 @@ def _side(pen: _Pen, p: dict[str, float], look: _Look) -> None:
     )
     cap = np.linspace(0.2 * np.pi, 1.12 * np.pi, 10)
     pen.shape(
-        [
-            (head_x + radius * 1.06 * math.cos(a), head_y + radius * 1.2 * math.sin(a))
-            for a in cap
-        ],
+        [(head_x + radius * 1.06 * math.cos(a), head_y + radius * 1.2 * math.sin(a)) for a in cap],
         look.hair,
         smooth=False,
     )
@@ -271,8 +226,3 @@ def _side(pen: _Pen, p: dict[str, float], look: _Look) -> None:
 def _hsv(hue: float, saturation: float, value: float) -> Colour:
     r, g, b = colorsys.hsv_to_rgb(hue, saturation, value)
     return round(r * 255), round(g * 255), round(b * 255)
-
-
-def _shade(colour: Colour, factor: float) -> Colour:
-    r, g, b = colour
-    return round(r * factor), round(g * factor), round(b * factor)

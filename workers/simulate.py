@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paaplus.errors import ConfigError
 from paaplus.events import (
     ATTRIBUTES,
-    Comment,
-    Comparison,
     FeedbackEvent,
-    Interaction,
     Item,
     Rating,
-    Retraction,
     Scores,
-    Survey,
     encode,
     partition_key,
 )
 from workers.bodies import PARAMETERS, draw_body
+from workers.other_events import broken_events, other_event
+from workers.tastes import true_scores
 
 START = datetime(2026, 1, 5, 8, tzinfo=UTC)
 """When the simulated feedback begins."""
@@ -38,8 +35,17 @@ EXAM_SHARE = 0.2
 NOISE = 0.7
 """Standard deviation of a rating around what the user truly thinks, on 0..10."""
 
-GROUPS, SPREAD = 4, 0.6
-"""Users fall into groups of like taste, and differ within a group by that much."""
+RATED = (1.0, 0.8, 0.8)
+"""How often a rating holds each attribute."""
+
+OTHERS, TWICE = 0.05, 0.005
+"""Events of other kinds and duplicates, per rating; each kind comes at least once a round."""
+
+NAMESPACE = UUID("6f2b7a52-6a0e-5c52-8d3c-0b6b0f0f7d11")
+"""Of the event ids made here."""
+
+WORLD, PICTURE, FEATURES, ROUND, EXAM = range(5)
+"""Streams of random numbers: what one draws does not move another."""
 
 Message = tuple[bytes, bytes]
 """Key and value of a record."""
@@ -47,169 +53,197 @@ Message = tuple[bytes, bytes]
 
 @dataclass(slots=True)
 class Expected:
-    """What a faithful ingest must count."""
+    """What a faithful ingest must count.
+
+    Attributes:
+        accepted: Valid events, items among them.
+        duplicates: Events that came again.
+        dead: Events that must become dead letters; `reasons` = how many by reason.
+        reasons: See `dead`.
+        kinds: Accepted events by kind.
+    """
 
     accepted: int = 0
     duplicates: int = 0
     dead: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    kinds: dict[str, int] = field(default_factory=dict)
 
 
 class SimulatedWorld:
-    """Items with bodies, users with tastes; everything follows from the seed.
+    """Items with bodies, users with tastes; everything follows from the arguments.
 
     Args:
         users: How many users.
         items: How many pictures.
-        seed: Of everything.
+        seed: Of everything, 0 or more.
+        start: Time of the first event, with zone; a round is a day.
+
+    Attributes:
+        user_ids: [U].
+        item_ids: [I].
+        bodies: [I, P], 0..1, in the order of `bodies.PARAMETERS`.
+        exam_items: Indices of the items that nobody is asked about, sorted.
+        shown_items: Indices of the others.
+        true: What users think, [U, I, A].
+        expected: Counts of what has been emitted; ask for each round, and for the items, once.
+
+    Raises:
+        ConfigError: An argument is out of range.
     """
 
-    def __init__(self, *, users: int = 200, items: int = 400, seed: int = 7) -> None:
-        rng = np.random.default_rng(seed)
-        self.seed = seed
+    def __init__(
+        self, *, users: int = 200, items: int = 400, seed: int = 7, start: datetime = START
+    ) -> None:
+        if users < 1 or items < 5 or seed < 0 or start.tzinfo is None:
+            raise ConfigError(
+                f"simulation: {users} users, {items} items, seed {seed}, start {start}",
+                "it takes 1 user, 5 items, a seed of 0 or more, a start with a zone",
+            )
+        self.seed, self.start = seed, start
+        self._name = f"{seed}/{users}/{items}"
+        rng = self._random(WORLD)
         self.user_ids = [f"u{n:04d}" for n in range(users)]
         self.item_ids = [f"item-{n:04d}" for n in range(items)]
         self.bodies = rng.uniform(0, 1, (items, len(PARAMETERS)))
         self.exam_items = sorted(rng.choice(items, int(items * EXAM_SHARE), replace=False).tolist())
         self.shown_items = sorted(set(range(items)) - set(self.exam_items))
-        self.true = _true_scores(self.bodies, users, rng)  # [users, items, A]
+        self.true = true_scores(self.bodies, users, rng)
+        self._order = np.stack([rng.permutation(self.shown_items) for _ in range(users)])
         self.expected = Expected()
-        self._shown = {u: rng.permutation(self.shown_items) for u in range(users)}
-        self._asked = dict.fromkeys(range(users), 0)
-        self._rng = rng
+
+    def true_score(self, user_id: str, item_id: str) -> NDArray[np.float64]:
+        """What a user thinks of an item, [A], before noise and rounding.
+
+        Raises:
+            ValueError: There is no such user or item.
+        """
+        score: NDArray[np.float64] = self.true[
+            self.user_ids.index(user_id), self.item_ids.index(item_id)
+        ]
+        return score
 
     def item_events(self, images: Path) -> Iterator[Message]:
-        """Draw every picture into `images` and announce it."""
+        """Draw every picture into the folder `images` and announce it by its name there."""
         images.mkdir(parents=True, exist_ok=True)
         for n, item_id in enumerate(self.item_ids):
             name = f"{item_id}.png"
-            draw_body(self.bodies[n], np.random.default_rng((self.seed, n))).save(images / name)
-            yield self._announce(Item(**self._envelope(), item_id=item_id, image_uri=name))
+            draw_body(self.bodies[n], self._random(PICTURE, n)).save(
+                images / name, compress_level=1
+            )
+            yield self._message(Item(**self._item(item_id), image_uri=name))
 
     def given_items(self) -> Iterator[Message]:
-        """Announce every item with a feature vector (a noisy view of its body) instead of a picture."""
-        rng = np.random.default_rng((self.seed, 1))
+        """Announce every item with 32 features (a noisy view of its body) instead of a picture."""
+        rng = self._random(FEATURES)
         bent = np.concatenate([self.bodies, self.bodies**2], axis=1) - 0.5
-        mixing = rng.normal(size=(bent.shape[1], 32))
-        vectors = bent @ mixing + 0.1 * rng.normal(size=(len(bent), 32))
+        vectors = bent @ rng.normal(size=(bent.shape[1], 32))
+        vectors += 0.1 * rng.normal(size=vectors.shape)
         for item_id, vector in zip(self.item_ids, vectors.round(4).tolist(), strict=True):
-            yield self._announce(Item(**self._envelope(), item_id=item_id, features=vector))
+            yield self._message(Item(**self._item(item_id), features=vector))
 
     def round_events(self, number: int, ratings_per_user: int = 10) -> Iterator[Message]:
-        """One round of feedback in the order of time: ratings, a few events of every other kind, a few
-        duplicates and a few that are broken. Rounds are asked for one after another.
+        """One round of feedback in the order of time.
+
+        Ratings, some events of every other kind, a few duplicates, and one broken event of each of
+        several sorts. The same number gives the same bytes; users go through the shown items in an
+        order of their own, and begin again when they have rated all.
+
+        Args:
+            number: 0, 1, …; the day.
+            ratings_per_user: The same in every round.
         """
-        when = START + timedelta(days=number)
-        events = [
-            e for u in range(len(self.user_ids)) for e in self._ratings(u, ratings_per_user, when)
-        ]
-        events += list(self._others(when))
+        rng = self._random(ROUND, number)
+        events: list[FeedbackEvent] = []
+        for user in range(len(self.user_ids)):
+            events += self._ratings(rng, user, number, ratings_per_user)
+        events += self._others(rng, number, [e for e in events if isinstance(e, Rating)])
         for event in sorted(events, key=lambda event: event.occurred_at):
-            self.expected.accepted += 1
-            yield partition_key(event), encode(event)
-            if self._rng.random() < 0.005:
+            yield self._message(event)
+            if rng.random() < TWICE:
                 self.expected.duplicates += 1
                 yield partition_key(event), encode(event)
-        for user, value in self._broken(when):
+        good = Rating(
+            **self._envelope(number, "broken", minutes=900),
+            user_id=self.user_ids[int(rng.integers(len(self.user_ids)))],
+            item_id=self.item_ids[self.shown_items[0]],
+            scores=Scores(appearance=5.0),
+        )
+        for reason, key, value in broken_events(good):
             self.expected.dead += 1
-            yield user.encode(), value
+            self.expected.reasons[reason] = self.expected.reasons.get(reason, 0) + 1
+            yield key, value
 
     def exam(self) -> tuple[list[str], NDArray[np.float64]]:
         """Fresh ratings of the pictures that nobody was asked about.
 
         Returns:
-            Item ids, and scores [U, I, A] as the users would give them, with their noise.
+            Item ids [I'], and scores [U, I', A] as the users would give them, with their noise.
         """
-        rng = np.random.default_rng((self.seed, 2))
         truth = self.true[:, self.exam_items]
-        scores = _as_given(truth + NOISE * rng.normal(size=truth.shape))
-        return [self.item_ids[n] for n in self.exam_items], scores
+        felt = truth + NOISE * self._random(EXAM).normal(size=truth.shape)
+        return [self.item_ids[n] for n in self.exam_items], _as_given(felt)
 
-    def _announce(self, event: Item) -> Message:
+    def _random(self, *stream: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, *stream))
+
+    def _message(self, event: FeedbackEvent | Item) -> Message:
+        kind = type(event).__name__.lower()
         self.expected.accepted += 1
+        self.expected.kinds[kind] = self.expected.kinds.get(kind, 0) + 1
         return partition_key(event), encode(event)
 
-    def _ratings(self, user: int, count: int, when: datetime) -> Iterator[Rating]:
-        first = self._asked[user]
-        self._asked[user] += count
-        for n, item in enumerate(self._shown[user][first : first + count]):
-            felt = self.true[user, item] + NOISE * self._rng.normal(size=len(ATTRIBUTES))
-            given = _as_given(felt)
-            # Appearance is always rated, the others mostly.
-            asked = [True, *(self._rng.random(2) < 0.8)]
-            scores = {
-                a: float(s) for a, s, yes in zip(ATTRIBUTES, given, asked, strict=True) if yes
-            }
+    def _ratings(
+        self, rng: np.random.Generator, user: int, number: int, count: int
+    ) -> Iterator[Rating]:
+        places = np.arange(number * count, (number + 1) * count) % len(self.shown_items)
+        items = self._order[user, places]
+        felt = self.true[user, items] + NOISE * rng.normal(size=(count, len(ATTRIBUTES)))
+        asked = rng.random(felt.shape) < RATED
+        for n, (item, scores) in enumerate(zip(items, _as_given(felt).tolist(), strict=True)):
+            rated = zip(ATTRIBUTES, scores, asked[n], strict=True)
             yield Rating(
-                **self._envelope(when + timedelta(minutes=3 * n)),
+                **self._envelope(
+                    number, f"rating/{user}/{n}", minutes=n * min(3, 540 / count) + user % 3
+                ),
                 user_id=self.user_ids[user],
                 item_id=self.item_ids[item],
-                scores=Scores(**scores),
+                scores=Scores(**{name: score for name, score, yes in rated if yes}),
             )
 
-    def _others(self, when: datetime) -> Iterator[FeedbackEvent]:
-        """One event of each other kind, by a random user each."""
-        users = [self.user_ids[u] for u in self._rng.integers(len(self.user_ids), size=5)]
-        items = [self.item_ids[i] for i in self._rng.choice(self.shown_items, 4, replace=False)]
-        times = [self._envelope(when + timedelta(hours=9, minutes=n)) for n in range(5)]
-        yield Comparison(
-            **times[0], user_id=users[0], item_a=items[0], item_b=items[1],
-            attribute="appearance", preferred="a",
-        )  # fmt: skip
-        yield Comment(**times[1], user_id=users[1], item_id=items[2], text="stands very upright")
-        yield Interaction(**times[2], user_id=users[2], item_id=items[3], action="like")
-        yield Survey(**times[3], user_id=users[3], answers={"exercises": "weekly"})
-        yield Retraction(**times[4], user_id=users[4], retracts=self._uuid())
+    def _others(
+        self, rng: np.random.Generator, number: int, ratings: list[Rating]
+    ) -> Iterator[FeedbackEvent]:
+        """Events of the other kinds, later in the day, so that a retraction follows its rating."""
+        likes = self.true[:, :, ATTRIBUTES.index("appearance")]
+        for n in range(max(5, round(OTHERS * len(ratings))) if ratings else 0):
+            user = int(rng.integers(len(self.user_ids)))
+            a, b = (int(item) for item in rng.choice(self.shown_items, 2, replace=False))
+            yield other_event(
+                n,
+                envelope=self._envelope(number, f"other/{n}", minutes=600 + n % 300),
+                user_id=self.user_ids[user],
+                items=(self.item_ids[a], self.item_ids[b]),
+                likes=(likes[user, a] - likes[user].mean(), likes[user, b] - likes[user].mean()),
+                rating=ratings[int(rng.integers(len(ratings)))],
+            )
 
-    def _broken(self, when: datetime) -> Iterator[tuple[str, bytes]]:
-        """One broken event of each of several sorts."""
-        user = self.user_ids[int(self._rng.integers(len(self.user_ids)))]
-        good = Rating(
-            **self._envelope(when + timedelta(hours=10)),
-            user_id=user,
-            item_id=self.item_ids[self.shown_items[0]],
-            scores=Scores(appearance=5.0),
-        )
-        body = json.loads(encode(good))
-        yield user, encode(good)[:-9]
-        yield user, json.dumps(body | {"kind": "applause"}).encode()
-        yield user, json.dumps(body | {"scores": {"appearance": 11}}).encode()
-        yield user, json.dumps(body | {"item_id": "item-never-announced"}).encode()
-        yield user, json.dumps(body | {"occurred_at": "2026-01-05T08:00:00"}).encode()
-        yield user, encode(good).replace(b"rating", b"rat\xffng")
+    def _item(self, item_id: str) -> dict[str, Any]:
+        event_id = uuid5(NAMESPACE, f"{self._name}/{item_id}")
+        return {
+            "event_id": event_id,
+            "occurred_at": self.start,
+            "schema_version": 1,
+            "item_id": item_id,
+        }
 
-    def _envelope(self, when: datetime = START) -> dict[str, Any]:
-        return {"event_id": self._uuid(), "occurred_at": when, "schema_version": 1}
-
-    def _uuid(self) -> UUID:
-        return UUID(bytes=self._rng.bytes(16), version=4)
-
-
-def _true_scores(
-    bodies: NDArray[np.float64], users: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """What every user thinks of every item: [users, items, A] on about 0..10.
-
-    Everybody shares a taste per attribute, partly for the middle of a parameter rather than an end; each
-    user departs from it with a group and alone, and uses the scale in an own way.
-    """
-    centred = bodies - 0.5
-    bent = 0.08 - centred**2
-    traits = np.concatenate([centred, bent / bent.std() * centred.std()], axis=1)
-    traits /= traits.std(axis=0)
-    attributes, width = len(ATTRIBUTES), traits.shape[1]
-    shared = rng.normal(size=(attributes, width)) * 0.22
-    slouch, lean = PARAMETERS.index("slouch"), PARAMETERS.index("lean")
-    shared[ATTRIBUTES.index("posture"), slouch] = -1.0
-    shared[ATTRIBUTES.index("posture"), lean] = -0.3
-    shared[ATTRIBUTES.index("health"), PARAMETERS.index("muscle")] = 0.8
-    shared[ATTRIBUTES.index("appearance"), PARAMETERS.index("shoulders")] = 0.5
-    groups = rng.normal(size=(GROUPS, attributes, width)) * 0.4
-    own = groups[rng.integers(GROUPS, size=users)]
-    own = own + SPREAD * 0.4 * rng.normal(size=(users, attributes, width))
-    weights = shared[None] + own * rng.gamma(4, 0.25, size=(users, 1, 1))
-    mean = 5.2 + 0.8 * rng.normal(size=(users, 1, 1))
-    scale = np.exp(0.2 * rng.normal(size=(users, 1, 1)))
-    return mean + scale * np.einsum("it,uat->uia", traits, weights)
+    def _envelope(self, number: int, name: str, *, minutes: float) -> dict[str, Any]:
+        """The fields of every event: an id that follows from the world, and a time of that day."""
+        return {
+            "event_id": uuid5(NAMESPACE, f"{self._name}/{number}/{name}"),
+            "occurred_at": self.start + timedelta(days=number, minutes=minutes),
+            "schema_version": 1,
+        }
 
 
 def _as_given(scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Iterable
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
@@ -57,13 +54,14 @@ def decode_feedback(value: bytes, *, key: bytes | None = None) -> FeedbackEvent:
 
     Args:
         value: The record's bytes.
-        key: The record's key, if it has one; it must be the user id.
+        key: The record's key; None where the record has none. It must be the user id, because the
+            key decides the partition and only one partition is in order.
 
     Raises:
         EventError: It is none; `field` says where, `remedy` how to mend it.
     """
     event: FeedbackEvent = _decode(value, FeedbackEvent)
-    if key and key != event.user_id.encode():
+    if key is not None and key != event.user_id.encode():
         raise _error("key_mismatch", "$.user_id", f"the record's key is {_shown(key)}")
     return event
 
@@ -89,8 +87,11 @@ def decode(value: bytes) -> Event:
 
 
 def encode(event: Event) -> bytes:
-    """Compact JSON, the same bytes for the same event."""
-    return msgspec.json.encode(event)
+    """Compact JSON in UTF-8; the same fields give the same bytes, in whatever order they came.
+
+    The event is not checked: JSON has no NaN, so one in an event made by hand becomes null.
+    """
+    return msgspec.json.encode(event, order="deterministic")
 
 
 def partition_key(event: Event) -> bytes:
@@ -114,11 +115,9 @@ def _decode(value: bytes, wanted: Any) -> Any:
     try:
         event = _decoder(wanted).decode(value)
     except msgspec.ValidationError as error:
-        raise _invalid(value, str(error)) from None
-    except msgspec.DecodeError as error:
-        raise _error("invalid_json", "$", str(error)) from None
-    except UnicodeDecodeError as error:
-        raise _error("invalid_utf8", "$", f"byte {error.start} is not UTF-8") from None
+        raise _invalid(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _not_json(value, str(error)) from None
     except RecursionError:
         raise _error("invalid_json", "$", "it is nested too deeply") from None
     except OverflowError:
@@ -136,62 +135,70 @@ def _check(event: Event) -> None:
         raise _error("no_scores", "$.scores", "no score is given")
     if isinstance(event, Comparison) and event.item_a == event.item_b:
         raise _error("same_item", "$.item_b", "it is the same as item_a")
-    if isinstance(event, Item):
-        if event.image_uri is None and event.features is None:
-            raise _error("no_content", "$", "neither image_uri nor features")
-        _check_finite("$.features", event.features or ())
+    if isinstance(event, Item) and event.image_uri is None and event.features is None:
+        raise _error("no_content", "$", "neither image_uri nor features")
     if not 1970 <= event.occurred_at.year <= 9998:
         raise _error("out_of_range", "$.occurred_at", "it lies outside 1970..9998")
 
 
-def _check_finite(field: str, values: Iterable[float]) -> None:
-    """JSON has no infinity, but 1e999 is read as one."""
-    for place, value in enumerate(values):
-        if not math.isfinite(value):
-            raise _error("out_of_range", f"{field}[{place}]", "it is not a finite number")
+def _not_json(value: bytes, text: str) -> EventError:
+    """Bytes that are no UTF-8 are told from JSON that is malformed, which msgspec often calls both."""
+    try:
+        value.decode()
+    except UnicodeDecodeError as error:
+        return _error("invalid_utf8", "$", f"byte {error.start} is not UTF-8")
+    return _error("invalid_json", "$", text)
 
 
-_AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]*)`)?\Z", re.DOTALL)
+# The path ends the text and is made of our own field names; keys of a map are `[...]` in it. Linear time:
+# every attempt ends at the next backtick.
+_AT = re.compile(r" - at (?:`key` in )?`(\$(?:\.[a-z_]+|\[\d+\]|\[\.\.\.\])*)`\Z")
+_MISSING = "Object missing required field `"
+_UNKNOWN = "Object contains unknown field `"
+_VALUE = re.compile(r"Invalid (?:enum )?value ")
 
 
-def _invalid(value: bytes, text: str) -> EventError:
+def _invalid(text: str) -> EventError:
     """The reason behind msgspec's words, e.g. "Expected `float` <= 10.0 - at `$.scores.health`"."""
-    found = _AT.match(text)
-    assert found is not None
-    what, path = found["what"], found["path"] or "$"
-    name = re.search(r"field `([^`]*)`", what)
-    if what.startswith("Object missing required field") and name:
-        return _error("missing_field", f"{path}.{name[1]}", "it is missing")
-    if what.startswith("Object contains unknown field") and name:
-        return _error("unknown_field", f"{path}.{name[1][:SHOWN]}", "there is no such field")
-    if what.startswith(("Invalid value", "Invalid enum value")):
+    found = _AT.search(text)
+    what, path = (text[: found.start()], found[1]) if found else (text, "$")
+    if what.startswith(_MISSING):
+        return _error("missing_field", f"{path}.{what[len(_MISSING) : -1]}", "it is missing")
+    if what.startswith(_UNKNOWN):
+        # The name is the input's, so it may itself end like a path. Only `scores` has fields within;
+        # and it is quoted unless plain, so that no line break or colour reaches a terminal.
+        if path != "$.scores":
+            what, path = text, "$"
+        name = what[len(_UNKNOWN) : -1]
+        step = f".{name}" if _PLAIN.fullmatch(name) else f"[{_shown(name)}]"
+        return _error("unknown_field", path + step, "there is no such field")
+    if value := _VALUE.match(what):
+        given = what[value.end() :]
+        shown = _shown(given.strip("'"))
         if path == "$.kind":
-            return _error("unknown_kind", path, f"{_field(value, 'kind')} is none of this topic")
+            return _error("unknown_kind", path, f"{shown} is none of this topic")
         if path == "$.schema_version":
-            return _error("unsupported_version", path, f"version {_field(value, 'schema_version')}")
-        return _error("out_of_range", path, "it is none of the known values")
+            return _error("unsupported_version", path, f"version {given[:SHOWN]}")
+        return _error("out_of_range", path, f"{shown} is none of the known values")
     if "matching regex" in what:
         reason = "invalid_id" if path.endswith(("_id", "item_a", "item_b")) else "out_of_range"
         return _error(reason, path, "it does not have the allowed form")
     if "with a timezone" in what or "timezone component" in what:
         return _error("naive_time", path, "the time has no zone")
     if re.search(r"of length|<=|>=|<|>|out of range", what):
-        return _error("out_of_range", path, what[:200])
-    return _error("wrong_type", path, what[:200])
+        return _error("out_of_range", path, what)
+    return _error("wrong_type", path, what)
 
 
-def _field(value: bytes, name: str) -> str:
-    """A field of JSON that parses, for a message."""
-    try:
-        parsed = json.loads(value)
-    except (ValueError, RecursionError):
-        return "it"
-    return _shown(parsed.get(name)) if isinstance(parsed, dict) else "it"
+_PLAIN = re.compile(r"\w{1,80}", re.ASCII)
 
 
 def _shown(value: object) -> str:
+    """At most `SHOWN` characters of it, escaped."""
+    if isinstance(value, str | bytes):
+        value = value[:SHOWN]
     text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def _error(reason: str, field: str, message: str) -> EventError:

@@ -1,13 +1,16 @@
 """Documents of the contract, generated from its types.
 
-`python -m paaplus.events.schema` writes docs/events.md and docs/events.schema.json; with `--check` it only
+`python -m paaplus.events.schema [docs]` writes events.md and events.schema.json; with `--check` it only
 compares. docs/events.v1.baseline.json is the schema as first published: a change that breaks a producer or
 a stored event against it is refused.
 """
 
 from __future__ import annotations
 
+import argparse
+import inspect
 import json
+import math
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -46,7 +49,7 @@ EXAMPLES: tuple[Event, ...] = (
     Comment(**_USER, item_id="photo-981", text="Stands very upright.", language="en"),
     Interaction(**_USER, item_id="photo-981", action="dwell", value=4.2),
     Survey(
-        **_USER, answers={"exercises": "weekly", "age": 31.0}, preference=(0.2, 0.8, 0.5, 0.5, 0.1)
+        **_USER, answers={"exercises": "weekly", "age": 31}, preference=(0.2, 0.8, 0.5, 0.5, 0.1)
     ),
     Retraction(**_USER, retracts=UUID("0192f0c1-7e3b-7c4d-9a5e-0d1f2a3b4c5e")),
     Item(**_ENVELOPE, item_id="photo-981", image_uri="2026/11/981.jpg"),
@@ -76,54 +79,90 @@ def _portable(node: Any) -> Any:
 
 
 def breaking_changes(old: Schema, new: Schema) -> list[str]:
-    """Why events that were valid under `old` may not be valid under `new`, in words; [] if all are.
+    """Why events that were valid under `old` may be invalid, or mean something else, under `new`.
+
+    It errs on the safe side: a keyword that it cannot compare, such as a pattern, must not change.
 
     Args:
         old: A schema made by `json_schema`.
         new: Another.
+
+    Returns:
+        One line per change; [] if every old event stays what it was.
     """
     found: list[str] = []
     for name, definition in old["$defs"].items():
-        if name not in new["$defs"]:
+        if name in new["$defs"]:
+            found += _narrowed(name, definition, new["$defs"][name])
+        else:
             found.append(f"{name}: removed")
-            continue
-        found += _narrowed(name, definition, new["$defs"][name])
     kinds = {entry["$ref"] for entry in old["oneOf"]} - {entry["$ref"] for entry in new["oneOf"]}
     return found + [f"{kind}: no longer an event" for kind in sorted(kinds)]
 
 
-def _narrowed(path: str, old: Schema, new: Schema) -> list[str]:
-    found = [f"{path}: {name} became required" for name in _missing(new, old, "required")]
-    for name, part in old.get("properties", {}).items():
-        if name not in new.get("properties", {}):
-            found.append(f"{path}.{name}: removed")
-        else:
-            found += _narrowed(f"{path}.{name}", part, new["properties"][name])
-    for key in ("type", "const", "pattern", "format", "$ref", "propertyNames"):
-        if key in new and new.get(key) != old.get(key):
-            found.append(f"{path}: {key} is {new[key]!r}, was {old.get(key)!r}")
-    if "enum" in new:
-        allowed = old.get("enum", [])
-        gone = [value for value in allowed if value not in new["enum"]]
-        if gone or not allowed:
-            found.append(f"{path}: no longer allowed: {gone or 'anything else'}")
-    for key, sign in (("minimum", 1), ("exclusiveMinimum", 1), ("maximum", -1), ("exclusiveMaximum", -1),
-                      ("minLength", 1), ("maxLength", -1), ("minItems", 1), ("maxItems", -1),
-                      ("maxProperties", -1)):  # fmt: skip
-        if key in new and (key not in old or sign * new[key] > sign * old[key]):
-            found.append(f"{path}: {key} is {new[key]}, was {old.get(key, 'free')}")
-    for place, part in enumerate(old.get("anyOf", [])):
-        choices = new.get("anyOf", [new])
-        if all(_narrowed(path, part, choice) for choice in choices):
-            found.append(f"{path}: alternative {place} is no longer allowed")
-    for key in ("items", "additionalProperties"):
-        if isinstance(old.get(key), dict) and isinstance(new.get(key), dict):
-            found += _narrowed(f"{path}[]", old[key], new[key])
+_LOWER = (("minimum", "exclusiveMinimum"), ("minLength",), ("minItems",), ("minProperties",))
+_UPPER = (("maximum", "exclusiveMaximum"), ("maxLength",), ("maxItems",), ("maxProperties",))
+_COMPARED = {"type", "enum", "required", "properties", "prefixItems", "items", "default"}
+_COMPARED |= {"additionalProperties", *(name for names in _LOWER + _UPPER for name in names)}
+_COMMENTS = {"title", "description", "examples"}
+
+
+def _narrowed(path: str, old: Schema | bool, new: Schema | bool) -> list[str]:
+    """What `old` allows and `new` does not. True allows everything, False nothing."""
+    if old is False or new is True:
+        return []
+    if new is False:
+        return [f"{path}: no longer allowed"]
+    assert isinstance(new, dict)
+    rest = {} if old is True else dict(old)
+    found: list[str] = []
+    if "default" in rest and new.get("default", ...) != rest.pop("default"):
+        found.append(f"{path}: the default changed, and stored events leave it out")
+    choices = new.get("anyOf", [{}])
+    outer = {key: value for key, value in new.items() if key != "anyOf"}
+    for part in rest.pop("anyOf", [{}]):
+        # The nearest choice: it allows all of the part, or shows best what is missing.
+        differences = [_differences(path, rest | part, outer | choice) for choice in choices]
+        nearest: list[str] = min(differences, key=len)
+        found += nearest
     return found
 
 
-def _missing(new: Schema, old: Schema, key: str) -> list[str]:
-    return sorted(set(new.get(key, [])) - set(old.get(key, [])))
+def _differences(path: str, old: Schema, new: Schema) -> list[str]:
+    """`_narrowed` between two alternatives."""
+    required = sorted(set(new.get("required", [])) - set(old.get("required", [])))
+    found = [f"{path}.{name}: became required" for name in required]
+    was, now = old.get("type"), new.get("type")
+    if now not in (None, was) and (was, now) != ("integer", "number"):
+        found.append(f"{path}: the type is {now}, was {was or 'any'}")
+    if "enum" in new and not ("enum" in old and all(v in new["enum"] for v in old["enum"])):
+        found.append(f"{path}: the values are {new['enum']}, were {old.get('enum', 'any')}")
+    for sign, bounds in ((1, _LOWER), (-1, _UPPER)):
+        tighter = [names for names in bounds if _bound(new, sign, names) > _bound(old, sign, names)]
+        found += [f"{path}: the {names[0]} is tighter than before" for names in tighter]
+    others = sorted(new.keys() - _COMPARED - _COMMENTS)
+    found += [f"{path}: {key} changed" for key in others if new[key] != old.get(key)]
+    more, more_old = new.get("additionalProperties", True), old.get("additionalProperties", True)
+    fields, fields_old = new.get("properties", {}), old.get("properties", {})
+    for name in sorted(fields.keys() | fields_old.keys()):
+        if name not in fields and more is False:
+            found.append(f"{path}.{name}: removed")
+        else:
+            part_old, part = fields_old.get(name, more_old), fields.get(name, more)
+            found += _narrowed(f"{path}.{name}", part_old, part)
+    found += _narrowed(f"{path}[...]", more_old, more)
+    first, first_old = new.get("prefixItems", []), old.get("prefixItems", [])
+    for place in range(max(len(first), len(first_old)) + 1):
+        part_old = first_old[place] if place < len(first_old) else old.get("items", True)
+        part = first[place] if place < len(first) else new.get("items", True)
+        found += _narrowed(f"{path}[{place}]", part_old, part)
+    return found
+
+
+def _bound(schema: Schema, sign: int, names: Sequence[str]) -> tuple[float, int]:
+    """How tight a bound is; the second name, if any, is the exclusive form of the first."""
+    given = [(sign * schema[name], place) for place, name in enumerate(names) if name in schema]
+    return max(given, default=(-math.inf, 0))
 
 
 def documentation(schema: Schema) -> str:
@@ -146,7 +185,14 @@ def documentation(schema: Schema) -> str:
     for kind, example in zip(KINDS, EXAMPLES, strict=True):
         definition = schema["$defs"][kind.__name__]
         lines += [f"## `{definition['properties']['kind']['enum'][0]}`", ""]
-        lines += [(kind.__doc__ or "").strip(), "", "| field | type | required |", "|---|---|---|"]
+        topic, key = ("items", "item_id") if kind is Item else ("feedback", "user_id")
+        lines += [inspect.cleandoc(kind.__doc__ or ""), ""]
+        lines += [
+            f"Topic `paaplus.{topic}`, key `{key}`.",
+            "",
+            "| field | type | required |",
+            "|---|---|---|",
+        ]
         required = definition["required"]
         lines += [
             f"| `{name}` | {_words(part, schema)} | {'yes' if name in required else ''} |"
@@ -198,26 +244,39 @@ def _words(part: Schema, schema: Schema) -> str:
     return words
 
 
-def main(arguments: Sequence[str], docs: Path = Path("docs")) -> int:
-    """Write the documents, or with `--check` say which are out of date; the exit status."""
+def main(arguments: Sequence[str]) -> int:
+    """Write the documents, or with `--check` say what is out of date or breaks; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m paaplus.events.schema")
+    parser.add_argument("docs", nargs="?", type=Path, default=Path("docs"), help="folder")
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 if out of date")
+    options = parser.parse_args(arguments)
+    docs: Path = options.docs
     schema = json_schema()
     wanted = {
         docs / "events.schema.json": json.dumps(schema, indent=1) + "\n",
         docs / "events.md": documentation(schema),
     }
-    if "--check" not in arguments:
-        docs.mkdir(exist_ok=True)
+    if not options.check:
+        docs.mkdir(parents=True, exist_ok=True)
         for path, text in wanted.items():
             path.write_text(text, encoding="utf-8")
         return 0
-    stale = [p for p, t in wanted.items() if not p.exists() or p.read_text(encoding="utf-8") != t]
-    baseline = json.loads((docs / "events.v1.baseline.json").read_text(encoding="utf-8"))
-    broken = breaking_changes(baseline, schema)
-    for path in stale:
-        print(f"{path} is out of date: run `python -m paaplus.events.schema`")
-    for change in broken:
-        print(f"breaking change: {change}: it needs a new schema version")
-    return 1 if stale or broken else 0
+    faults = [
+        f"{path} is out of date: run `python -m paaplus.events.schema {docs}`"
+        for path, text in wanted.items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    baseline = docs / "events.v1.baseline.json"
+    if baseline.exists():
+        published = json.loads(baseline.read_text(encoding="utf-8"))
+        faults += [
+            f"breaking change: {change}: it needs a new schema version"
+            for change in breaking_changes(published, schema)
+        ]
+    else:
+        faults.append(f"{baseline} is missing: restore it, it is what producers were promised")
+    print(*faults, sep="\n", end="\n" if faults else "")
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ ItemId = Annotated[
     str,
     Meta(
         pattern=r"^[A-Za-z0-9._:/@+=-]{1,256}\Z",
-        description="opaque, 1..256 of A-Z a-z 0-9 . _ : / @ + = -",
+        description="opaque, never read as a path, 1..256 of A-Z a-z 0-9 . _ : / @ + = -",
     ),
 ]
 TrunkName = Annotated[
@@ -38,14 +38,29 @@ TrunkName = Annotated[
 ]
 Score = Annotated[float, Meta(ge=0, le=10, description="0..10")]
 Share = Annotated[float, Meta(ge=0, le=1, description="0..1")]
+EventId = Annotated[
+    UUID,
+    Meta(description="UUID that the producer makes, version 7 recommended; one id counts once"),
+]
 Time = Annotated[datetime, Meta(tz=True, description="RFC 3339 with zone, not in the future")]
 Text = Annotated[str, Meta(min_length=1, max_length=10_000)]
 Language = Annotated[str, Meta(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}\Z")]
 Question = Annotated[str, Meta(min_length=1, max_length=200)]
-Answer = Annotated[str, Meta(max_length=2_000)] | float | bool
-Uri = Annotated[str, Meta(min_length=1, max_length=2_048)]
+# Larger integers are not exact in other readers of JSON, and Python refuses to read the longest.
+Whole = Annotated[int, Meta(ge=-(2**53), le=2**53)]
+Answer = Annotated[str, Meta(max_length=2_000)] | Whole | float | bool
+# A NUL is legal JSON, but neither PostgreSQL nor a file system takes one.
+Uri = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\x00-\x1f\x7f]{1,2048}\Z",
+        description="1..2,048 characters, no control characters",
+    ),
+]
 Preference = tuple[Share, Share, Share, Share, Share]
-Features = Annotated[list[float], Meta(min_length=1, max_length=16_384)]
+# Far within float32, as which features are kept, and their squares.
+Feature = Annotated[float, Meta(ge=-1e6, le=1e6, description="-1,000,000..1,000,000")]
+Features = Annotated[list[Feature], Meta(min_length=1, max_length=16_384)]
 Joints = Annotated[list[tuple[float, float]], Meta(min_length=1, max_length=256)]
 Attribute = Literal["appearance", "health", "posture"]
 Action = Literal["view", "dwell", "like", "save", "share", "skip", "hide", "report"]
@@ -75,7 +90,7 @@ class _Envelope(
         occurred_at: When the user acted, with zone.
     """
 
-    event_id: UUID
+    event_id: EventId
     occurred_at: Time
     schema_version: Literal[1]
 
@@ -89,7 +104,7 @@ class _Feedback(
 
 
 class Rating(_Feedback, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="rating"):
-    """The user scores an item."""
+    """The user scores an item, on at least one attribute."""
 
     item_id: ItemId
     scores: Scores
@@ -155,7 +170,7 @@ class Retraction(
 ):
     """The user takes an event back."""
 
-    retracts: UUID
+    retracts: Annotated[UUID, Meta(description="the `event_id` of the event")]
 
 
 class Item(

@@ -177,8 +177,7 @@ def _best_ridge(
 
 def _ridge(rows: Array, target: Array, weights: Array, penalty: float) -> Array:
     gram = (rows * weights[:, None]).T @ rows + penalty * np.eye(rows.shape[1])
-    solved: Array = np.linalg.solve(gram, rows.T @ (weights * target))
-    return solved
+    return np.asarray(np.linalg.solve(gram, rows.T @ (weights * target)), np.float64)
 
 
 def _leading(symmetric: Array, count: int) -> tuple[Array, Array]:

@@ -81,7 +81,7 @@ def test_an_error_has_a_remedy_and_a_status(
     ("page", "fault"),
     [
         ("nonsense: 1", "nonsense"),
-        ("strategy: {name: bayes}", "strategy.name"),
+        ("strategy: {name: bayes}", "bayes"),
         ("strategy: {epochs: many}", "strategy.epochs"),
         ("strategy: {plugins: [SynapticIntelligencePlugin]}", "SynapticIntelligencePlugin"),
         ("store: {holdout_fraction: 2}", "store.holdout_fraction"),

@@ -16,16 +16,16 @@ DOCS = Path(__file__).parents[3] / "docs"
 
 
 def test_documents_are_current_and_compatible(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--check"], DOCS) == 0, capsys.readouterr().out
+    assert main(["--check", str(DOCS)]) == 0, capsys.readouterr().out
 
 
 def test_check_notices_a_stale_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     baseline = (DOCS / "events.v1.baseline.json").read_text()
     (tmp_path / "events.v1.baseline.json").write_text(baseline)
-    main([], tmp_path)
-    assert main(["--check"], tmp_path) == 0
+    main([str(tmp_path)])
+    assert main(["--check", str(tmp_path)]) == 0
     (tmp_path / "events.md").write_text("old")
-    assert main(["--check"], tmp_path) == 1
+    assert main(["--check", str(tmp_path)]) == 1
     assert "events.md is out of date" in capsys.readouterr().out
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -239,7 +240,7 @@ def test_em_raises_the_likelihood_at_every_step() -> None:
     for _ in range(8):
         values.append(likelihood(prior, moments))
         prior = fit_shrunk(moments, prior, np.ones(1), strength=0.0, iterations=1)
-    assert all(b >= a - 1e-9 for a, b in zip(values, values[1:], strict=False))
+    assert all(b >= a - 1e-9 for a, b in pairwise(values))
 
 
 def likelihood(prior: Gaussian, moments: Moments) -> float:

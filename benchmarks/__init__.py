@@ -1,0 +1,1 @@
+"""Measurements: each against its rival or its floor in the same run."""

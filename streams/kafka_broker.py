@@ -1,0 +1,315 @@
+"""A real Apache Kafka on this machine, for tests and for trying things out; never for production.
+
+Kafka's own jars are fetched with Maven once and run with Java, as one KRaft node that listens on the
+loopback address only. `python -m streams.kafka_broker` runs one until it is interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from paaplus.errors import LogUnavailableError, MissingDependencyError
+from streams.kafka_log import connect
+from streams.kafka_settings import KafkaSettings
+
+VERSION = "4.3.1"
+_JAVA = 17
+_START_S = 60.0
+_STOP_S = 15.0
+_FETCH_S = 900.0
+
+_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>paaplus</groupId><artifactId>kafka-broker</artifactId><version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version>
+    </dependency>
+    <dependency>
+      <groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version>
+    </dependency>
+  </dependencies>
+</project>
+"""
+
+# One node has no copies to wait for. The session times let a broker that was killed come back within
+# seconds: until its old session is over, the controller refuses it.
+_PROPERTIES = """process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+log.dirs={data}/logs
+default.replication.factor=1
+min.insync.replicas=1
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+auto.create.topics.enable=false
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
+log.cleaner.backoff.ms=500
+"""
+
+
+class KafkaBroker:
+    """A broker with its data in one folder. A context manager: entering starts, leaving stops it.
+
+    Args:
+        data: Folder of its data; kept. None: a temporary one, deleted on leaving.
+        port: Of the listener; 0 = any free one, which stays the same over restarts.
+
+    Attributes:
+        url: `kafka://127.0.0.1:PORT`, for `open_log`.
+        data: The folder of its data.
+    """
+
+    def __init__(self, data: str | Path | None = None, *, port: int = 0) -> None:
+        self._temporary = data is None
+        self.data = Path(tempfile.mkdtemp(prefix="kafka-") if data is None else data).absolute()
+        free = _free_ports(2)
+        self._port = port or free[0]
+        self._controller = free[1]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"kafka://127.0.0.1:{self._port}"
+
+    @staticmethod
+    def missing() -> str | None:
+        """What has to be installed before a broker can be run; None = nothing."""
+        java = shutil.which("java")
+        found = _java_version(java) if java is not None else 0
+        if found < _JAVA:
+            have = f"found {found}" if found else "found none"
+            return (
+                f"Kafka needs Java {_JAVA} or later ({have}): install e.g. openjdk-17-jre-headless"
+            )
+        if shutil.which("mvn") is None and not (cache_folder() / "complete").exists():
+            return "Kafka's jars are fetched with Maven, which is not here: install e.g. maven"
+        return None
+
+    def start(self) -> None:
+        """Start on the data that is there, and wait until it answers.
+
+        Raises:
+            MissingDependencyError: Java or Maven is not installed.
+            LogUnavailableError: The jars cannot be fetched, or it does not come up.
+        """
+        if self._process is not None:
+            return
+        jars = fetch_jars()
+        logs = self.data / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        if not (logs / "meta.properties").exists():
+            # All that Kafka's format tool would write for one fixed voter, without starting a JVM.
+            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            (logs / "meta.properties").write_text(f"version=1\ncluster.id={cluster}\nnode.id=1\n")
+        page = self.data / "server.properties"
+        page.write_text(
+            _PROPERTIES.format(controller=self._controller, port=self._port, data=self.data)
+        )
+        command = ["java", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+        command += ["-cp", f"{jars}/*", "kafka.Kafka", str(page)]
+        with (self.data / "broker.log").open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - our own words
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        try:
+            self._wait()
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """Shut down in order; the data stays."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def kill(self) -> None:
+        """SIGKILL: what a power cut looks like to clients."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def restart(self) -> None:
+        """Stop it if it runs, and start it on the same data and port."""
+        self.stop()
+        self.start()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self._clean()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._clean()
+
+    def _clean(self) -> None:
+        if self._temporary:
+            shutil.rmtree(self.data, ignore_errors=True)
+
+    def _wait(self) -> None:
+        settings = KafkaSettings(servers=(f"127.0.0.1:{self._port}",))
+        deadline = time.monotonic() + _START_S
+        while time.monotonic() < deadline:
+            assert self._process is not None
+            if self._process.poll() is not None:
+                break
+            # The socket first: it is quicker than a client that backs off.
+            if _listens(self._port):
+                try:
+                    connect(KafkaAdminClient, settings).close()
+                    return
+                except KafkaError:
+                    pass
+            time.sleep(0.1)
+        told = (self.data / "broker.log").read_text(errors="replace").splitlines()[-15:]
+        raise LogUnavailableError(
+            f"Kafka did not come up on port {self._port} within {_START_S:.0f} s:\n"
+            + "\n".join(told),
+            f"the whole of what it said is in {self.data}/broker.log",
+        )
+
+
+def cache_folder() -> Path:
+    """Where the jars are kept."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "paaplus" / f"kafka-{VERSION}"
+
+
+def fetch_jars() -> Path:
+    """The folder of Kafka's jars; fetched (44 MB) the first time, by one process.
+
+    Raises:
+        MissingDependencyError: Java or Maven is not installed.
+        LogUnavailableError: Maven could not fetch them.
+    """
+    missing = KafkaBroker.missing()
+    if missing is not None:
+        raise MissingDependencyError(missing)
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    jars, done = folder / "lib", folder / "complete"
+    with FileLock(folder / "lock"):
+        if not done.exists():
+            (folder / "pom.xml").write_text(_POM)
+            command = ["mvn", "-q", "-B", "-f", str(folder / "pom.xml")]
+            command += ["dependency:copy-dependencies", "-DincludeScope=runtime"]
+            command += [f"-DoutputDirectory={jars}"]
+            try:
+                result = subprocess.run(  # noqa: S603 - our own words
+                    command, capture_output=True, text=True, timeout=_FETCH_S, check=False
+                )
+                told = (result.stdout + result.stderr)[-2000:]
+            except subprocess.TimeoutExpired:
+                result, told = None, f"Maven took more than {_FETCH_S:.0f} s"
+            if result is None or result.returncode != 0:
+                raise LogUnavailableError(
+                    f"Kafka's jars could not be fetched: {told}",
+                    "check the network and Maven's settings.xml (a proxy or mirror goes there)",
+                )
+            done.touch()
+    return jars
+
+
+def _java_version(java: str) -> int:
+    try:
+        result = subprocess.run(  # noqa: S603 - found on the PATH by us
+            [java, "-version"], capture_output=True, text=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    # Up to Java 8 it is called 1.8.
+    found = re.search(r'version "(?:1\.)?(\d+)', result.stderr)
+    return int(found[1]) if found else 0
+
+
+def _free_ports(count: int) -> list[int]:
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for one in held:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in held]
+    finally:
+        for one in held:
+            one.close()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a broker in the foreground until SIGINT or SIGTERM; 0 = it was asked to end."""
+    parser = argparse.ArgumentParser(prog="python -m streams.kafka_broker", description=__doc__)
+    parser.add_argument("--data", type=Path, help="folder of its data (default: a temporary one)")
+    parser.add_argument("--port", type=int, default=0, help="default: any free one")
+    given = parser.parse_args(words)
+    missing = KafkaBroker.missing()
+    if missing is not None:
+        print(missing, file=sys.stderr)
+        return 2
+
+    def end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        with KafkaBroker(given.data, port=given.port) as broker:
+            print(f"{broker.url}\ntry it:  paaplus demo --log {broker.url}", flush=True)
+            while True:
+                time.sleep(3600)
+    except KeyboardInterrupt:
+        return 0
+    except LogUnavailableError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
