@@ -15,7 +15,7 @@ from typing import Self
 from paaplus.errors import EventError
 from paaplus.events import FeedbackEvent, Item, check_time, decode_feedback, decode_item
 from paaplus.store import Store
-from paaplus.store.ingest import Arrival, Outcome
+from paaplus.store.offsets import Arrival, Outcome
 from streams.log import EventLog, Record
 from streams.topics import FEEDBACK, ITEMS
 
@@ -159,7 +159,7 @@ class Ingestor:
     def _positions(self, topic: str, parts: Sequence[int]) -> dict[int, int]:
         """The store's offsets; called by Kafka's reading thread on assignment, so self-contained."""
         with self._store.read() as connection:
-            return self._store.ingest.positions(connection, self._log.url, topic, parts)
+            return self._store.offsets.positions(connection, self._log.url, topic, parts)
 
 
 def lag(log: EventLog, store: Store) -> dict[str, int]:
@@ -168,7 +168,7 @@ def lag(log: EventLog, store: Store) -> dict[str, int]:
     for topic in (FEEDBACK, ITEMS):
         ends = log.end_offsets(topic)
         with store.read() as connection:
-            position = store.ingest.positions(connection, log.url, topic, sorted(ends))
+            position = store.offsets.positions(connection, log.url, topic, sorted(ends))
         lags[topic] = sum(max(0, end - position[part]) for part, end in ends.items())
     return lags
 

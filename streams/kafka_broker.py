@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import base64
-import os
-import re
 import shutil
 import signal
 import socket
@@ -22,33 +20,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from filelock import FileLock
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from paaplus.errors import LogUnavailableError, MissingDependencyError
-from streams.kafka_log import connect
+from paaplus.errors import LogUnavailableError
+from streams import kafka_jars
+from streams.kafka_client import connect
 from streams.kafka_settings import KafkaSettings
 
-VERSION = "4.3.1"
-_JAVA = 17
 _START_S = 60.0
 _STOP_S = 15.0
-_FETCH_S = 900.0
-
-_POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
-  <modelVersion>4.0.0</modelVersion>
-  <groupId>paaplus</groupId><artifactId>kafka-broker</artifactId><version>1</version>
-  <dependencies>
-    <dependency>
-      <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version>
-    </dependency>
-    <dependency>
-      <groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version>
-    </dependency>
-  </dependencies>
-</project>
-"""
 
 # One node has no copies to wait for. The session times let a broker that was killed come back within
 # seconds: until its old session is over, the controller refuses it.
@@ -100,20 +81,6 @@ class KafkaBroker:
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"kafka://127.0.0.1:{self._port}"
 
-    @staticmethod
-    def missing() -> str | None:
-        """What has to be installed before a broker can be run; None = nothing."""
-        java = shutil.which("java")
-        found = _java_version(java) if java is not None else 0
-        if found < _JAVA:
-            have = f"found {found}" if found else "found none"
-            return (
-                f"Kafka needs Java {_JAVA} or later ({have}): install e.g. openjdk-17-jre-headless"
-            )
-        if shutil.which("mvn") is None and not (cache_folder() / "complete").exists():
-            return "Kafka's jars are fetched with Maven, which is not here: install e.g. maven"
-        return None
-
     def start(self) -> None:
         """Start on the data that is there, and wait until it answers.
 
@@ -123,7 +90,7 @@ class KafkaBroker:
         """
         if self._process is not None:
             return
-        jars = fetch_jars()
+        jars = kafka_jars.fetch_jars()
         logs = self.data / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         if not (logs / "meta.properties").exists():
@@ -214,59 +181,6 @@ class KafkaBroker:
         )
 
 
-def cache_folder() -> Path:
-    """Where the jars are kept."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "paaplus" / f"kafka-{VERSION}"
-
-
-def fetch_jars() -> Path:
-    """The folder of Kafka's jars; fetched (44 MB) the first time, by one process.
-
-    Raises:
-        MissingDependencyError: Java or Maven is not installed.
-        LogUnavailableError: Maven could not fetch them.
-    """
-    missing = KafkaBroker.missing()
-    if missing is not None:
-        raise MissingDependencyError(missing)
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    jars, done = folder / "lib", folder / "complete"
-    with FileLock(folder / "lock"):
-        if not done.exists():
-            (folder / "pom.xml").write_text(_POM)
-            command = ["mvn", "-q", "-B", "-f", str(folder / "pom.xml")]
-            command += ["dependency:copy-dependencies", "-DincludeScope=runtime"]
-            command += [f"-DoutputDirectory={jars}"]
-            try:
-                result = subprocess.run(  # noqa: S603 - our own words
-                    command, capture_output=True, text=True, timeout=_FETCH_S, check=False
-                )
-                told = (result.stdout + result.stderr)[-2000:]
-            except subprocess.TimeoutExpired:
-                result, told = None, f"Maven took more than {_FETCH_S:.0f} s"
-            if result is None or result.returncode != 0:
-                raise LogUnavailableError(
-                    f"Kafka's jars could not be fetched: {told}",
-                    "check the network and Maven's settings.xml (a proxy or mirror goes there)",
-                )
-            done.touch()
-    return jars
-
-
-def _java_version(java: str) -> int:
-    try:
-        result = subprocess.run(  # noqa: S603 - found on the PATH by us
-            [java, "-version"], capture_output=True, text=True, timeout=60, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return 0
-    # Up to Java 8 it is called 1.8.
-    found = re.search(r'version "(?:1\.)?(\d+)', result.stderr)
-    return int(found[1]) if found else 0
-
-
 def _free_ports(count: int) -> list[int]:
     held = [socket.socket() for _ in range(count)]
     try:
@@ -290,7 +204,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder of its data (default: a temporary one)")
     parser.add_argument("--port", type=int, default=0, help="default: any free one")
     given = parser.parse_args(words)
-    missing = KafkaBroker.missing()
+    missing = kafka_jars.missing()
     if missing is not None:
         print(missing, file=sys.stderr)
         return 2

@@ -26,9 +26,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def kafka_broker() -> Iterator[KafkaBroker]:
     """A real broker; its tests carry the marks `kafka` and `xdist_group("kafka")`."""
     # Here, where the filters above hold; and most tests need no Kafka.
+    from streams import kafka_jars
     from streams.kafka_broker import KafkaBroker
 
-    missing = KafkaBroker.missing()
+    missing = kafka_jars.missing()
     if missing is not None:
         if os.environ.get("PAAPLUS_REQUIRE_SERVICES") == "1":
             pytest.fail(missing)

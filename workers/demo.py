@@ -28,10 +28,10 @@ from workers.build import current_population
 from workers.config import load_config
 from workers.plots import plot_rounds
 from workers.progress import progress_bar
-from workers.run import embed_once, fit_population_once, retrain_once
 from workers.simulate import SimulatedWorld
 from workers.sources import StoreSource
 from workers.tasks import ingest_once
+from workers.training import embed_once, fit_population_once, retrain_once
 
 MARKER = ".paaplus-demo"
 """A file in a folder that a demo made: only such a folder is ever emptied."""
@@ -156,7 +156,7 @@ class Demo:
 
     def _result(self, last: dict[str, float], plot: Path, seconds: float) -> dict[str, Any]:
         with open_store(self._config.store_url) as store, store.read() as connection:
-            totals = store.ingest.totals(connection)
+            totals = store.offsets.totals(connection)
             champions = store.ledger.champions(connection)
             users = store.feedback.users(connection)
         example = next(iter(sorted(champions)), self._world.user_ids[0])

@@ -11,6 +11,7 @@ import pandas as pd
 from paaplus.errors import RegistryError
 from paaplus.registry import Registry
 from paaplus.store import Store
+from workers.results import results_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +21,6 @@ class Mirrored:
     releases: int = 0
     entries: int = 0
     error: str | None = None
-
-
-def results_path(artifacts: Path, pack: str) -> Path:
-    """Where a round keeps its per-user results until and after they are in MLflow."""
-    return artifacts / "results" / f"{pack}.parquet"
 
 
 def mirror_pending(

@@ -7,31 +7,26 @@ moment, the next round does the same again.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import torch
-from numpy.typing import NDArray
 
 from paaplus import __version__
-from paaplus.evaluation import UserReports, evaluate
-from paaplus.heads import HIGHEST, LOWEST, Heads
-from paaplus.packs import PackStore, population_path, write_pack
-from paaplus.population import Population, load_population
-from paaplus.promotion import GateResult, GateThresholds, decide
-from paaplus.store import Champion, Release, Rows, Store
+from paaplus.packs import write_pack
+from paaplus.population import Population
+from paaplus.promotion import GateThresholds, decide
+from paaplus.store import Release, Store
 from paaplus.store.heads import Basis, HeadRow, Lease
-from paaplus.store.ledger import Promotion
+from paaplus.store.releases import Promotion
 from strategies.base import Strategy
-from strategies.state import CohortState, flatten, unflatten
 from streams.experiences import build_experience
-from workers.memory import decode_memories, encode_memory
-from workers.mirror import results_path
+from workers.memory import decode_memories
+from workers.regressors import Regressors
+from workers.results import save_results
+from workers.states import gather, scatter
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +81,7 @@ class Retrainer:
         self._ttl = lease_ttl
         self._limit = users_per_round
         self._clock = clock
-        self._packs = PackStore(artifacts)
-        self._former: dict[str, Population] = {}
+        self._regressors = Regressors(store, artifacts, population)
 
     def due(self) -> dict[str, int]:
         """Cohorts with due users, and how many."""
@@ -154,8 +148,8 @@ class Retrainer:
         if not users:
             return Round(lease.cohort, 0, 0, 0, None, last_user)
 
-        new, psi_new = self._with_rows(new)
-        memory, psi_memory = self._with_rows(memory)
+        new, psi_new = self._regressors.of(new)
+        memory, psi_memory = self._regressors.of(memory)
         experience = build_experience(
             new,
             psi_new,
@@ -166,23 +160,23 @@ class Retrainer:
             step=np.array(learned, dtype=np.int64) // size,
             dtype=self._strategy.dtype,
         )
-        old_state = self._gather(before, numbers, keys)
+        old_state = gather(self._strategy, before, numbers, keys)
         live = {"live": self._strategy.heads(old_state)}
-        prequential = self._evaluate(new, psi_new, live)
+        prequential = self._regressors.compare(new, psi_new, live)
 
         state = self._strategy.train(experience, old_state)
 
         calibration = self._strategy.calibration(state)
         challenger = self._strategy.heads(state)
-        held_out, psi_held_out = self._with_rows(held_out)
-        reports = self._evaluate(
+        held_out, psi_held_out = self._regressors.of(held_out)
+        reports = self._regressors.compare(
             held_out,
             psi_held_out,
             {"challenger": challenger, "calibration": calibration},
             champions={user_id: champions[user_id] for user_id in users if user_id in champions},
         )
         gate = decide(reports, self._thresholds)
-        after_rows = self._scatter(before, state, size)
+        after_rows = scatter(self._strategy, before, state, size)
         pack, pack_rows = write_pack(
             self._artifacts,
             challenger,
@@ -198,7 +192,7 @@ class Retrainer:
         )
         figures = reports.summary() | gate.figures
         figures |= {f"prequential_{name}": n for name, n in prequential.summary().items()}
-        self._save_results(pack, reports, prequential, gate)
+        save_results(self._artifacts, pack, reports, prequential, gate)
         promotions = [
             Promotion(
                 user_id=decision.user_id,
@@ -239,121 +233,3 @@ class Retrainer:
             if waiting.intersection(rows.item_ids[rows.start[u] : rows.start[u + 1]])
         }
         return [head for head in due if head.user_id not in blocked]
-
-    def _with_rows(self, rows: Rows) -> tuple[Rows, NDArray[np.float64]]:
-        """Regressors [N, A, m] of rating rows; a row of an item without features counts as unrated."""
-        unique, inverse = np.unique(rows.item_ids.astype(str), return_inverse=True)
-        with self._store.read() as connection:
-            found, vectors = self._store.items.features(
-                connection, self._population.trunk, [str(item_id) for item_id in unique]
-            )
-        width = self._population.prior.mean.shape
-        table = np.zeros((len(unique), *width))
-        has = np.isin(unique, found)
-        if found:
-            table[has] = self._population.rows(found, vectors)
-        scores = np.where(has[inverse][:, None], rows.scores, np.nan)
-        return (
-            Rows(rows.user_ids, rows.start, rows.seq, rows.item_ids, scores),
-            table[inverse].reshape(len(rows.seq), *width),
-        )
-
-    def _gather(
-        self, heads: Sequence[HeadRow], numbers: NDArray[np.int64], keys: NDArray[np.float64]
-    ) -> CohortState:
-        """Stack states at rest; a user without one starts from the population's."""
-        dtype, layout = self._strategy.dtype, self._strategy.layout
-        state = self._strategy.initial_state(len(heads))
-        vectors = flatten(state, layout)
-        for u, head in enumerate(heads):
-            if head.state is not None:
-                vectors[u] = np.frombuffer(head.state, dtype="<f4")
-        stacked = unflatten(vectors, layout, dtype=dtype)
-        if "memory_seq" in state:
-            stacked["memory_seq"] = torch.from_numpy(numbers)
-            stacked["memory_key"] = torch.from_numpy(keys)
-        # A new user's exact start, not its rounding at rest.
-        for u, head in enumerate(heads):
-            if head.state is None:
-                for name in layout:
-                    stacked[name][u] = state[name][u]
-        return stacked
-
-    def _scatter(self, before: Sequence[HeadRow], state: CohortState, size: int) -> list[HeadRow]:
-        """States at rest after the round."""
-        vectors = flatten(state, self._strategy.layout).astype("<f4")
-        memories: list[bytes | None] = [None] * len(before)
-        if "memory_seq" in state:
-            pairs = zip(state["memory_seq"].numpy(), state["memory_key"].numpy(), strict=True)
-            memories = [encode_memory(numbers, keys) for numbers, keys in pairs]
-        return [
-            HeadRow(head.user_id, head.learned + size, vector.tobytes(), memory)
-            for head, vector, memory in zip(before, vectors, memories, strict=True)
-        ]
-
-    def _evaluate(
-        self,
-        rows: Rows,
-        psi: NDArray[np.float64],
-        models: dict[str, Heads],
-        champions: dict[str, Champion] | None = None,
-    ) -> UserReports:
-        """Compare heads, the users' champions (calibration where there is none) and the population."""
-        prior = self._population.prior
-        owner = np.repeat(np.arange(len(rows.user_ids)), np.diff(rows.start))
-        predictions = {name: _scores(psi, heads.mean[owner]) for name, heads in models.items()} | {
-            "population": _scores(psi, np.broadcast_to(prior.mean, (len(owner), *prior.mean.shape)))
-        }
-        if champions is not None:
-            predictions["champion"] = predictions["calibration"].copy()
-            for u, user_id in enumerate(rows.user_ids):
-                mine = slice(int(rows.start[u]), int(rows.start[u + 1]))
-                if user_id in champions and mine.start < mine.stop:
-                    predictions["champion"][mine] = self._champion_scores(
-                        champions[user_id], rows.item_ids[mine], psi[mine]
-                    )
-        return evaluate(rows.user_ids, rows.start, rows.scores, predictions)
-
-    def _champion_scores(
-        self, champion: Champion, item_ids: NDArray[np.object_], psi: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Scores [n, A] of what is served now, which may stand on an older population model."""
-        mean, _ = self._packs.open(champion.pack).head(champion.row, champion.user_id)
-        if champion.population != self._population.version:
-            psi = self._old_rows(champion.population, [str(item_id) for item_id in item_ids])
-        return _scores(psi, np.broadcast_to(mean, (len(psi), *mean.shape)))
-
-    def _old_rows(self, version: str, item_ids: list[str]) -> NDArray[np.float64]:
-        if version not in self._former:
-            self._former[version] = load_population(
-                population_path(self._artifacts, version), version
-            )
-        population = self._former[version]
-        with self._store.read() as connection:
-            found, vectors = self._store.items.features(connection, population.trunk, item_ids)
-        table = dict(zip(found, population.rows(found, vectors), strict=True))
-        blank = np.zeros(population.prior.mean.shape)
-        return np.stack([table.get(item_id, blank) for item_id in item_ids])
-
-    def _save_results(
-        self, pack: str, reports: UserReports, prequential: UserReports, gate: GateResult
-    ) -> None:
-        """Per-user results beside the pack, for MLflow."""
-        frame = pd.DataFrame({"user_id": reports.user_ids, "heldout_scores": reports.count})
-        for name, values in reports.absolute.items():
-            frame[f"heldout_mae_{name}"] = values
-        for name, values in prequential.absolute.items():
-            frame[f"prequential_mae_{name}"] = values
-        frame["promoted"] = [decision.promote for decision in gate.decisions]
-        frame["reason"] = [decision.reason for decision in gate.decisions]
-        path = results_path(self._artifacts, pack)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        frame.to_parquet(part, index=False)
-        part.replace(path)
-
-
-def _scores(psi: NDArray[np.float64], mean: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Scores [n, A] of rows [n, A, m] under weights [n, A, m' <= m], on 0..10."""
-    scores: NDArray[np.float64] = np.einsum("nam,nam->na", psi[:, :, : mean.shape[2]], mean)
-    return np.clip(scores, LOWEST, HIGHEST)

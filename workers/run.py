@@ -17,88 +17,18 @@ from rich.console import Console
 
 from paaplus.errors import LeaseLostError, LogUnavailableError, StoreError
 from paaplus.store import Store
-from paaplus.store.ingest import Outcome
+from paaplus.store.offsets import Outcome
 from streams.ingest import Ingestor
 from streams.log import open_log
-from workers.build import (
-    build_retrainer,
-    build_trunk,
-    is_given,
-    open_registry,
-    trunk_name,
-)
+from workers.build import build_retrainer, build_trunk, is_given
 from workers.config import Config
 from workers.embed import EmbedOutcome, embed_pending
-from workers.mirror import Mirrored, mirror_pending
-from workers.population import refit
-from workers.progress import counter, progress_bar
 from workers.retrain import Retrainer, Round
 from workers.tasks import now, opened
+from workers.training import fit_population, mirror
 
 BACK_OFF_S = (1.0, 30.0)
 """First and longest wait after the log or the store could not be reached; doubled each time."""
-
-
-def embed_once(config: Config, *, retry_failed: bool = False, quiet: bool) -> dict[str, Any]:
-    """Embed every waiting item."""
-    if is_given(config):
-        return {"embedded": 0, "failed": 0}
-    with opened(config) as store:
-        if retry_failed:
-            with store.write() as connection:
-                store.items.retry_failed(connection)
-        with store.read() as connection:
-            total = store.items.states(connection).get("pending", 0)
-        if not total:
-            return {"embedded": 0, "failed": 0}
-        trunk = build_trunk(config)
-        with counter("pictures", total=total, quiet=quiet) as advance:
-            done = embed_pending(
-                store,
-                trunk,
-                config.images,
-                batch_size=config.trunk.batch_size,
-                progress=lambda so_far: advance(so_far.embedded + so_far.failed),
-            )
-    return {"embedded": done.embedded, "failed": done.failed}
-
-
-def fit_population_once(config: Config, *, quiet: bool) -> dict[str, Any]:
-    """Fit a new version of the population model on all feedback."""
-    with opened(config) as store:
-        version = _fit(config, store, quiet=quiet)
-        with store.read() as connection:
-            row = store.populations.current(connection)
-    assert row is not None
-    return {
-        "population": version,
-        "trunk": row.trunk,
-        "users": row.users,
-        "items": row.items,
-        "ratings": row.ratings,
-    }
-
-
-def retrain_once(config: Config, *, quiet: bool) -> dict[str, Any]:
-    """Train until nobody is due, then mirror to MLflow.
-
-    Returns:
-        `rounds`, `heads` trained, `ratings` learned, `promoted`, and the last round's `figures`.
-    """
-    with opened(config) as store:
-        retrainer = build_retrainer(config, store)
-        with progress_bar(quiet=quiet) as display:
-            task = display.add_task("users due", total=None)
-            heads = 0
-
-            def after_round(result: Round) -> None:
-                nonlocal heads
-                heads += result.users
-                display.update(task, completed=heads)
-
-            rounds = retrainer.run(after_round)
-        mirrored = _mirror(config, store, quiet=quiet)
-    return _summary(rounds, mirrored)
 
 
 def run(
@@ -118,7 +48,7 @@ def run(
     console = Console(stderr=True, quiet=quiet)
     totals = {name: 0 for name in _COUNTS}
     with _stop_signal() as stop, opened(config) as store:
-        loop = _Loop(config, store, stages)
+        loop = _Loop(config, store, stages, console)
         wait = BACK_OFF_S[0]
         with ExitStack() as cleanup:
             cleanup.callback(loop.close)
@@ -160,8 +90,12 @@ _COUNTS = (
 class _Loop:
     """The stages of one process; what is dear to make (consumers, trunk) is kept between passes."""
 
-    def __init__(self, config: Config, store: Store, stages: Collection[str]) -> None:
+    def __init__(
+        self, config: Config, store: Store, stages: Collection[str], console: Console
+    ) -> None:
         self._config = config
+        self._console = console
+        self._mirror_error: str | None = None
         self._store = store
         self._stages = stages
         self._ingestor: Ingestor | None = None
@@ -185,13 +119,20 @@ class _Loop:
             rounds = self._retrain()
             counts["rounds"] = len(rounds)
             counts["promoted"] = sum(r.promoted for r in rounds)
-            counts["mirrored"] = _mirror(self._config, self._store, quiet=True).entries
+            counts["mirrored"] = self._mirror()
         return counts
 
     def close(self) -> None:
         """Leave the log; the next pass opens it again."""
         self._closing.close()
         self._ingestor = None
+
+    def _mirror(self) -> int:
+        done = mirror(self._config, self._store, quiet=True)
+        if done.error != self._mirror_error and done.error is not None:
+            self._console.print(f"[yellow]goes on without MLflow:[/] {done.error}")
+        self._mirror_error = done.error
+        return done.entries
 
     def _ingest(self) -> Outcome:
         if self._ingestor is None:
@@ -229,7 +170,7 @@ class _Loop:
             settings = self._config.population
             if settings.fit == "manual" or ratings < settings.min_ratings:
                 return []
-            _fit(self._config, self._store, quiet=True)
+            fit_population(self._config, self._store, quiet=True)
             return self._retrain()
         if self._retrainer is None or self._retrainer[0] != row.version:
             self._retrainer = row.version, build_retrainer(self._config, self._store)
@@ -237,44 +178,6 @@ class _Loop:
             return self._retrainer[1].run()
         except LeaseLostError:
             return []  # another process has the cohort; ours wrote nothing
-
-
-def _fit(config: Config, store: Store, *, quiet: bool) -> str:
-    with progress_bar(quiet=quiet) as display:
-        task = display.add_task("population model", total=100)
-        fitted, _row = refit(
-            store,
-            config.artifacts,
-            trunk_name(config),
-            seed=config.population.seed,
-            now=now(),
-            progress=lambda step, share: display.update(
-                task, description=f"population model: {step}", completed=100 * share
-            ),
-        )
-    return fitted.version
-
-
-def _mirror(config: Config, store: Store, *, quiet: bool) -> Mirrored:
-    with store.read() as connection:
-        releases, entries = store.ledger.unmirrored(connection, 1)
-    if not releases and not entries:
-        return Mirrored()  # spares the import of MLflow
-    with counter("to MLflow", quiet=quiet) as advance:
-        return mirror_pending(store, open_registry(config), config.artifacts, progress=advance)
-
-
-def _summary(rounds: list[Round], mirrored: Mirrored) -> dict[str, Any]:
-    figures = rounds[-1].release.figures if rounds and rounds[-1].release else {}
-    return {
-        "rounds": len(rounds),
-        "heads": sum(r.users for r in rounds),
-        "ratings": sum(r.ratings for r in rounds),
-        "promoted": sum(r.promoted for r in rounds),
-        "mirrored": mirrored.entries,
-        "mirror_error": mirrored.error,
-        "figures": figures,
-    }
 
 
 @contextmanager

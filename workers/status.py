@@ -18,7 +18,7 @@ def overall_status(config: Config) -> dict[str, Any]:
     """Events, lag, items, users, releases and dead letters."""
     with opened(config) as store:
         with store.read() as connection:
-            totals = store.ingest.totals(connection)
+            totals = store.offsets.totals(connection)
             population = store.populations.current(connection)
             basis = basis_of(config, population)
             releases = store.ledger.releases(connection, 5)

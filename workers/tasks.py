@@ -105,7 +105,7 @@ def ingest_once(config: Config, *, quiet: bool) -> dict[str, Any]:
                     lambda total: advance(total.accepted + total.duplicates + total.dead)
                 )
             with store.read() as connection:
-                total = store.ingest.totals(connection)
+                total = store.offsets.totals(connection)
     finally:
         log.close()
     return {

@@ -91,6 +91,7 @@ class Connection:
             # of several processes that open an empty database at the same instant, most fail.
             lock = FileLock(self._artifacts / ".mlflow.lock", timeout=_LOCK_SECONDS)
             with lock, _hushed("mlflow.store.db.utils"):
+                _create_sqlite(self._uri)
                 client = MlflowClient(self._uri, self._uri)
                 client.search_registered_models(max_results=1)
                 experiment = self._ensured(client)
@@ -122,9 +123,35 @@ def _probe(uri: str) -> None:
         return
     url = make_url(uri)
     if url.get_backend_name() == "sqlite" and url.database:
-        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(url.database).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        if not Path(url.database).exists():
+            return  # connecting would leave an empty file
     engine = create_engine(url, poolclass=NullPool)
     engine.connect().close()
+
+
+def _create_sqlite(uri: str) -> None:
+    """Make MLflow's tables in a file aside and then rename it.
+
+    It takes a second, and whoever is killed in it would leave a database that no MLflow opens again:
+    on SQLite its migrations are not transactional.
+    """
+    if not uri.startswith("sqlite"):
+        return
+    database = make_url(uri).database
+    if not database or database == ":memory:" or Path(database).exists():
+        return
+    from mlflow.store.db.utils import _initialize_tables
+
+    aside = Path(f"{database}.new")
+    aside.unlink(missing_ok=True)
+    engine = create_engine(f"sqlite:///{aside}", poolclass=NullPool)
+    try:
+        _initialize_tables(engine)  # type: ignore[no-untyped-call]
+    finally:
+        engine.dispose()
+    aside.replace(database)
 
 
 def _set_switches() -> None:

@@ -13,8 +13,7 @@ Decoding happens before, in `streams.ingest`; committing to Kafka happens after,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -33,48 +32,10 @@ from paaplus.events import (
 )
 from paaplus.store.items import Items, Verdict
 from paaplus.store.letters import DeadLetters, Letter
+from paaplus.store.offsets import Arrival, Offsets, Outcome
 from paaplus.store.settings import StoreSettings
 from paaplus.store.sql import chunks, upsert
-from paaplus.store.tables import app_user, feedback, ingest_offset
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One record of the log, decoded or refused.
-
-    Attributes:
-        topic: Topic, `part` partition and `off` offset of the record in its log.
-        part: See `topic`.
-        off: See `topic`.
-        key: The record's key as it came.
-        value: The record's bytes as they came.
-        event: What the bytes say, or why they are no event.
-    """
-
-    topic: str
-    part: int
-    off: int
-    key: bytes | None
-    value: bytes
-    event: FeedbackEvent | Item | EventError
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What one call did; `skipped` records lay below the stored offset."""
-
-    accepted: int = 0
-    duplicates: int = 0
-    dead: int = 0
-    skipped: int = 0
-
-    def __add__(self, other: Outcome) -> Outcome:
-        return Outcome(
-            self.accepted + other.accepted,
-            self.duplicates + other.duplicates,
-            self.dead + other.dead,
-            self.skipped + other.skipped,
-        )
+from paaplus.store.tables import app_user, feedback
 
 
 class Ingest:
@@ -82,26 +43,7 @@ class Ingest:
 
     def __init__(self, settings: StoreSettings) -> None:
         self._settings = settings
-
-    def positions(
-        self, connection: Connection, source: str, topic: str, parts: Iterable[int]
-    ) -> dict[int, int]:
-        """Next offset to read of each partition; 0 where nothing was read yet."""
-        rows = connection.execute(
-            select(ingest_offset.c.part, ingest_offset.c.next_offset)
-            .where(ingest_offset.c.source == source, ingest_offset.c.topic == topic)
-            .with_for_update()  # PostgreSQL: the offset row is the fence between workers
-        ).all()
-        found = {int(part): int(offset) for part, offset in rows}
-        return {part: found.get(part, 0) for part in parts}
-
-    def totals(self, connection: Connection) -> Outcome:
-        """Accepted, duplicate and dead records since the store was made, over all logs."""
-        total = Outcome()
-        columns = ingest_offset.c.accepted, ingest_offset.c.duplicates, ingest_offset.c.dead
-        for accepted, duplicates, dead in connection.execute(select(*columns)):
-            total += Outcome(accepted, duplicates, dead)
-        return total
+        self._offsets = Offsets()
 
     def apply(
         self, connection: Connection, source: str, arrivals: Sequence[Arrival], *, now: datetime
@@ -117,7 +59,7 @@ class Ingest:
         if not arrivals:
             return Outcome()
         topic = arrivals[0].topic
-        stored = self.positions(connection, source, topic, {a.part for a in arrivals})
+        stored = self._offsets.positions(connection, source, topic, {a.part for a in arrivals})
         fresh = [a for a in arrivals if a.off >= stored[a.part]]
         verdicts = self._judge(connection, fresh)
         letters = [
@@ -130,7 +72,7 @@ class Ingest:
             (a.part, verdict if isinstance(verdict, str) else "dead")
             for a, verdict in zip(fresh, verdicts, strict=True)
         ]
-        self._advance(connection, source, topic, fresh, Counter(counts))
+        self._offsets.advance(connection, source, topic, fresh, Counter(counts))
         total = Counter(name for _, name in counts)
         return Outcome(
             total["accepted"], total["duplicate"], total["dead"], len(arrivals) - len(fresh)
@@ -237,36 +179,6 @@ class Ingest:
             for row in connection.execute(query).mappings():
                 users[row["user_id"]] = dict(row)
         return users
-
-    def _advance(
-        self,
-        connection: Connection,
-        source: str,
-        topic: str,
-        fresh: Sequence[Arrival],
-        counts: Counter[tuple[int, str]],
-    ) -> None:
-        following: dict[int, int] = {}
-        for arrival in fresh:
-            following[arrival.part] = max(following.get(arrival.part, 0), arrival.off + 1)
-        before = {
-            int(row["part"]): row
-            for row in connection.execute(
-                select(ingest_offset).where(
-                    ingest_offset.c.source == source, ingest_offset.c.topic == topic
-                )
-            ).mappings()
-        }
-        columns = {"accepted": "accepted", "duplicates": "duplicate", "dead": "dead"}
-        rows = [
-            {"source": source, "topic": topic, "part": part, "next_offset": offset}
-            | {
-                column: (before[part][column] if part in before else 0) + counts[part, name]
-                for column, name in columns.items()
-            }
-            for part, offset in following.items()
-        ]
-        upsert(connection, ingest_offset, rows, update=["next_offset", *columns])
 
 
 def _items_of(event: FeedbackEvent) -> tuple[str, ...]:

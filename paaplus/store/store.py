@@ -16,6 +16,7 @@ from paaplus.store.ingest import Ingest
 from paaplus.store.items import Items
 from paaplus.store.ledger import Ledger
 from paaplus.store.letters import DeadLetters
+from paaplus.store.offsets import Offsets
 from paaplus.store.populations import Populations
 from paaplus.store.schema import make_engine
 from paaplus.store.settings import StoreSettings, fix_settings, read_settings
@@ -61,6 +62,11 @@ class Store:
     def ingest(self) -> Ingest:
         """Events in, offsets forward."""
         return Ingest(self.settings)
+
+    @cached_property
+    def offsets(self) -> Offsets:
+        """Where each log's readers stand."""
+        return Offsets()
 
     @cached_property
     def feedback(self) -> Feedback:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 @common
 def embed_command(once: bool, retry_failed: bool, config: Config, as_json: bool) -> None:
     """Compute feature vectors of items that came as pictures."""
-    from workers.run import embed_once, run
+    from workers.run import run
+    from workers.training import embed_once
 
     if once:
         show(embed_once(config, retry_failed=retry_failed, quiet=as_json), as_json)
@@ -36,7 +37,8 @@ def retrain_command(once: bool, population: bool, config: Config, as_json: bool)
     With --population, fit a new version of the population model instead; heads are then trained anew
     on it by the next rounds.
     """
-    from workers.run import fit_population_once, retrain_once, run
+    from workers.run import run
+    from workers.training import fit_population_once, retrain_once
 
     if population:
         show(fit_population_once(config, quiet=as_json), as_json)

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from paaplus.events.schema import breaking_changes, json_schema, main
+from paaplus.events.compatibility import breaking_changes
+from paaplus.events.schema import json_schema, main
 
 DOCS = Path(__file__).parents[3] / "docs"
 

@@ -17,7 +17,7 @@ from paaplus.packs import population_path, write_pack
 from paaplus.population import ItemFeatures, Population, Ratings, fit_population
 from paaplus.registry import Registry
 from paaplus.scoring import Scorer
-from paaplus.store.ledger import Champion, LedgerEntry, Release
+from paaplus.store.releases import Champion, LedgerEntry, Release
 
 with warnings.catch_warnings():
     # It warns of the types of its own agents, at import.

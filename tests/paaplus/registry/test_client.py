@@ -291,7 +291,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 import mlflow
 from paaplus.registry import Registry
-from paaplus.store.ledger import Release
+from paaplus.store.releases import Release
 folder = Path(sys.argv[1])
 registry = Registry(f"sqlite:///{folder}/new.db", fleet="f", artifacts=folder, user_rows="off")
 release = Release(1, "c", "a" * 64, "b" * 64, "s", datetime(2026, 1, 1, tzinfo=UTC), 1, 0)

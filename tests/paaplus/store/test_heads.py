@@ -14,7 +14,7 @@ from paaplus.errors import LeaseLostError
 from paaplus.events import decode_feedback, decode_item
 from paaplus.store import Store, StoreSettings, open_store
 from paaplus.store.heads import Basis, HeadRow
-from paaplus.store.ingest import Arrival
+from paaplus.store.offsets import Arrival
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 TTL = timedelta(seconds=30)

@@ -19,7 +19,7 @@ from sqlalchemy import select
 from paaplus.errors import EventError
 from paaplus.events import decode_feedback, decode_item
 from paaplus.store import Store, StoreSettings, open_store
-from paaplus.store.ingest import Arrival, Outcome
+from paaplus.store.offsets import Arrival, Outcome
 from paaplus.store.tables import app_user, feedback
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -89,7 +89,7 @@ def test_counts_every_record_once(tmp_path: Path) -> None:
         again = [*first, arrival("feedback", 0, 20, rating(3, "ann", "i1"))]
         assert apply(store, again) == Outcome(accepted=1, skipped=4)
         with store.read() as connection:
-            assert store.ingest.positions(connection, "test", "feedback", [0, 1, 2]) == {
+            assert store.offsets.positions(connection, "test", "feedback", [0, 1, 2]) == {
                 0: 21,
                 1: 4,
                 2: 0,
@@ -200,7 +200,7 @@ class IngestMachine(RuleBasedStateMachine):
         with self.store.read() as connection:
             rows = connection.execute(select(feedback).order_by(feedback.c.id)).mappings().all()
             users = {r["user_id"]: r for r in connection.execute(select(app_user)).mappings()}
-            totals = self.store.ingest.totals(connection)
+            totals = self.store.offsets.totals(connection)
         assert [(r["user_id"], r["item_id"]) for r in rows] == self.rows
         assert totals == self.outcome + Outcome(accepted=len(ITEMS))
         settings_ = self.store.settings

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from paaplus.errors import NotFoundError
 from paaplus.store import Release, Store, open_store
-from paaplus.store.ledger import Promotion
+from paaplus.store.releases import Promotion
 
 NOW = datetime(2026, 11, 1, 12, 30, 15, 250_000, tzinfo=UTC)
 
