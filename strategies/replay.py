@@ -56,6 +56,10 @@ class CohortReplay(SupervisedPlugin):
         result = []
         for step, batch in enumerate(new):
             chosen = step % own
+            if bool((chosen == chosen[0]).all()):  # memories of one length: no user is picked apart
+                replay = old[int(chosen[0])]
+                result.append(_behind(batch, replay))
+                continue
             replayed = [torch.zeros_like(part) for part in old[0]]
             for number, parts in enumerate(old):
                 users = torch.nonzero(chosen == number).reshape(-1)
@@ -63,9 +67,14 @@ class CohortReplay(SupervisedPlugin):
                 blocks = (users[:, None] * per_user + torch.arange(per_user)).reshape(-1)
                 for target, part in zip(replayed, parts, strict=True):
                     target[blocks, : part.shape[1]] = part[blocks]
-            joined = [torch.cat(pair, dim=1) for pair in zip(batch, replayed, strict=True)]
-            result.append((joined[0], joined[1], joined[2]))
+            result.append(_behind(batch, (replayed[0], replayed[1], replayed[2])))
         return result
+
+
+def _behind(new: Batch, old: Batch) -> Batch:
+    """Rows of `old` behind those of `new`."""
+    x, y, w = (torch.cat(pair, dim=1) for pair in zip(new, old, strict=True))
+    return x, y, w
 
 
 def update_reservoirs(experience: CohortExperience, size: int, seed: int) -> tuple[Tensor, Tensor]:
