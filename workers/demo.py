@@ -7,29 +7,23 @@ served scores are examined at the end, against fresh ratings drawn from the true
 from __future__ import annotations
 
 import shutil
+import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from paaplus.errors import ConfigError
-from paaplus.heads import HIGHEST, LOWEST, information_posterior
-from paaplus.metrics import mae, srcc
-from paaplus.scoring import Scorer
-from paaplus.store import Store, open_store
+from paaplus.store import open_store
 from streams.log import EventLog, open_log
 from streams.topics import FEEDBACK, ITEMS
-from workers.build import current_population
 from workers.config import load_config
+from workers.exam import examine
 from workers.plots import plot_rounds
 from workers.progress import progress_bar
 from workers.simulate import SimulatedWorld
-from workers.sources import StoreSource
 from workers.tasks import ingest_once
 from workers.training import embed_once, fit_population_once, retrain_once
 
@@ -103,7 +97,9 @@ class Demo:
                     if number + 1 >= FIT_AFTER[0]:
                         display.update(task, description=f"round {number + 1}: heads")
                         promoted = retrain_once(config, quiet=True)["promoted"]
-                        history.append(self._examine(10 * (number + 1)) | {"promoted": promoted})
+                        figures = examine(config, world)
+                        ratings = 10.0 * (number + 1)
+                        history.append(figures | {"ratings": ratings, "promoted": promoted})
                     display.update(task, completed=number + 1)
         finally:
             log.close()
@@ -114,46 +110,6 @@ class Demo:
     def _announce_items(self, log: EventLog) -> None:
         log.append(ITEMS, self._world.item_events(self._config.images))
 
-    def _examine(self, ratings: int) -> dict[str, float]:
-        """Served scores against fresh ratings of pictures that nobody was asked about."""
-        item_ids, given = self._world.exam()
-        with open_store(self._config.store_url) as store:
-            scorer = Scorer(StoreSource(store), self._config.artifacts)
-            population = _table(scorer, "nobody", item_ids)  # a user without any feedback
-            personal = np.stack([_table(scorer, u, item_ids) for u in self._world.user_ids])
-            calibrated = self._calibrated(store, item_ids)
-        result = {"ratings": float(ratings)}
-        for name, scores in (
-            ("population", np.broadcast_to(population, given.shape)),
-            ("calibration", calibrated),
-            ("personal", personal),
-        ):
-            result[f"srcc_{name}"] = _mean_over_users(srcc, scores, given)
-            result[f"mae_{name}"] = _mean_over_users(mae, scores, given)
-        return result
-
-    def _calibrated(self, store: Store, item_ids: list[str]) -> NDArray[np.float64]:
-        """The strong baseline: population scores with each user's own mean and slope, [U, I, A]."""
-        found = current_population(self._config, store)
-        assert found is not None
-        population, users = found[0], self._world.user_ids
-        prior = population.calibration
-        with store.read() as connection:
-            rated = store.feedback.next_ratings(connection, users, [0] * len(users), 10**6)
-            ids, vectors = store.items.features(connection, population.trunk)
-        table = dict(zip(ids, population.rows(ids, vectors)[:, :, :3], strict=True))
-        wanted = np.stack([table[item_id] for item_id in item_ids])
-        result = []
-        for u in range(len(users)):
-            mine = slice(int(rated.start[u]), int(rated.start[u + 1]))
-            rows = np.stack([table[item_id] for item_id in rated.item_ids[mine]])
-            scores, weight = rated.scores[mine], ~np.isnan(rated.scores[mine])
-            gram = np.einsum("nam,nak,na->amk", rows, rows, weight)
-            moment = np.einsum("nam,na->am", rows, np.nan_to_num(scores))
-            mean, _ = information_posterior(prior.mean, prior.covariance, prior.noise, gram, moment)
-            result.append(np.clip(np.einsum("nam,am->na", wanted, mean), LOWEST, HIGHEST))
-        return np.stack(result)
-
     def _result(self, last: dict[str, float], plot: Path, seconds: float) -> dict[str, Any]:
         with open_store(self._config.store_url) as store, store.read() as connection:
             totals = store.offsets.totals(connection)
@@ -161,7 +117,8 @@ class Demo:
             users = store.feedback.users(connection)
         example = next(iter(sorted(champions)), self._world.user_ids[0])
         item = self._world.item_ids[self._world.exam_items[0]]
-        home = f"--home {self._home}"
+        home, here = f"--home {self._home}", _here()
+        log = "" if self._config.log_url.startswith("sqlite") else f" --log {self._config.log_url}"
         return {
             "events": totals.accepted,
             "dead_letters": totals.dead,
@@ -177,31 +134,12 @@ class Demo:
             "log": self._config.log_url,
             "plot": str(plot),
             "look": [
-                f"paaplus score {home} --user {example} --item {item}",
-                f"paaplus status {home} --user {example}",
-                f"paaplus dead-letters list {home}",
-                f"mlflow ui --backend-store-uri {self._config.registry_url}",
+                f"{here}paaplus score {home} --user {example} --item {item}",
+                f"{here}paaplus status {home}{log} --user {example}",
+                f"{here}paaplus dead-letters list {home}{log}",
+                f"{here}mlflow ui --backend-store-uri {self._config.registry_url}",
             ],
         }
-
-
-def _table(scorer: Scorer, user_id: str, item_ids: list[str]) -> NDArray[np.float64]:
-    """Served mean scores [I, A]."""
-    return np.array([list(one.mean.values()) for one in scorer.score(user_id, item_ids)])
-
-
-def _mean_over_users(
-    measure: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
-    scores: NDArray[np.float64],
-    given: NDArray[np.float64],
-) -> float:
-    """Mean of a measure over users and attributes; [U, I, A] both."""
-    values = [
-        measure(scores[u, :, a], given[u, :, a])
-        for u in range(given.shape[0])
-        for a in range(given.shape[2])
-    ]
-    return float(np.nanmean(values))
 
 
 def _fresh(home: Path) -> Path:
@@ -219,6 +157,13 @@ def _fresh(home: Path) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     (home / MARKER).touch()
     return home
+
+
+def _here() -> str:
+    """Folder of our commands as the reader called it, with a slash; empty if they are on the path."""
+    folder = Path(sys.argv[0]).parent
+    on_path = shutil.which("paaplus") is not None
+    return "" if on_path or not (folder / "mlflow").exists() else f"{folder}/"
 
 
 def _own_namespace(url: str, stamp: int) -> str:

@@ -52,4 +52,17 @@ def show(result: Mapping[str, Any], as_json: bool, text: Callable[[], None] | No
         text()
     else:
         for key, value in result.items():
-            click.echo(f"{key.replace('_', ' ')}: {value}")
+            _line(key, value, "")
+
+
+def _line(key: str, value: Any, indent: str) -> None:
+    """`key: value`; nothing for what is not there, and what is in a mapping below its name."""
+    name = f"{indent}{str(key).replace('_', ' ')}:"
+    if isinstance(value, Mapping) and value:
+        click.echo(name)
+        for inner, part in value.items():
+            _line(inner, part, indent + "  ")
+    elif isinstance(value, float):
+        click.echo(f"{name} {value:.4g}")
+    elif value is not None and value not in ({}, []):
+        click.echo(f"{name} {value}")
