@@ -51,7 +51,7 @@ def read_events(path: Path) -> Iterator[Event]:
             try:
                 yield decode(line)
             except EventError as error:
-                place = f"{path} line {number}: {error.field}"
+                place = f"{path} line {number}"
                 raise EventError(error.reason, place, error.message, error.remedy) from error
 
 

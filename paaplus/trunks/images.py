@@ -102,8 +102,12 @@ def _read(path: Path, uri: str, root: Path) -> bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise _bad(uri, "it is not a plain file")
             content = file.read(MOST_BYTES + 1)
+    except TrunkError:
+        raise
     except FileNotFoundError as error:
         raise _bad(uri, f"there is no such file in {root}") from error
+    except IsADirectoryError as error:
+        raise _bad(uri, "it is not a plain file") from error
     except (OSError, ValueError) as error:
         raise _bad(uri, f"it cannot be read ({type(error).__name__})") from error
     if len(content) > MOST_BYTES:

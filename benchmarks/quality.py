@@ -1,0 +1,259 @@
+"""How well personal heads predict real people's ratings, at 0, 3, 10, 30 and 100 ratings of their own.
+
+30 % of the items are held out from everybody; five folds of users: the population model comes from the users
+of the other folds. Each evaluated user's ratings are fed in rounds of 10 and every method is judged on the
+user's ratings of the held-out items ("cold"), and, as `warm_srcc`, on ratings of items that others rated
+but this user had not yet. Nothing is chosen on either: priors and forms are chosen by likelihood inside the
+training users, ridge penalties by cross-validation inside the user's own ratings.
+
+A pack is a folder with ratings.parquet (user_id, item_id, score[, task][, seq]) and item_features.npz
+(item_id and any number of float matrices).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from scipy.stats import norm
+
+from benchmarks.baselines import (
+    DIRECTIONS,
+    calibrate,
+    consensus,
+    own_ridge,
+    residual_ridge,
+)
+from benchmarks.feeding import feed
+from benchmarks.packs import Case, Fold, Pack, folds_of, load_pack, split_pack
+from paaplus.errors import PaaplusError
+from paaplus.events import ATTRIBUTES
+from paaplus.heads import predict
+from paaplus.metrics import mae, srcc
+from paaplus.population.items import principal_components
+from paaplus.population.prior import HEAD, Prior
+from strategies import STRATEGIES
+
+Array = NDArray[np.float64]
+LEVELS = (0.5, 0.8, 0.95)
+MAIN = "exact_ewc"
+"""The strategy whose intervals and swapped heads are looked at: the default of the product."""
+
+
+class Scores:
+    """Figures per user, by method and count."""
+
+    def __init__(self) -> None:
+        self.cold: dict[tuple[str, int], dict[int, tuple[float, float]]] = defaultdict(dict)
+        self.warm: dict[tuple[str, int], dict[int, float]] = defaultdict(dict)
+        self.swapped: dict[int, dict[int, float]] = defaultdict(dict)
+        self.covered: dict[float, list[float]] = defaultdict(list)
+
+    def add(self, method: str, n: int, user: int, truth: list[Array], guess: list[Array]) -> None:
+        """Predictions of one user's cold and warm items."""
+        self.cold[method, n][user] = (_rank(guess[0], truth[0]), mae(guess[0], truth[0]))
+        if len(truth[1]) >= 10:
+            self.warm[method, n][user] = _rank(guess[1], truth[1])
+
+
+def evaluate_fold(pack: Pack, fold: Fold, counts: tuple[int, ...], a: int, scores: Scores) -> None:
+    """Judge every method on the users of one fold."""
+    population = fold.population
+    prior = _attribute(population.prior, a)
+    calibration = _attribute(population.calibration, a)
+    unseen = population.unseen_variance(list(pack.item_ids))[:, a : a + 1]
+    psi = population.rows(list(pack.item_ids), pack.vectors)[:, a]
+    components = principal_components(pack.vectors[np.unique(fold.train_item)])
+    unit = components.whiten(pack.vectors, min(DIRECTIONS, len(components.variance)))
+    unit *= np.sqrt(components.variance[: unit.shape[1]])  # as PCA scores: small ones stay small
+    others, raters = consensus(fold.train_user, fold.train_item, fold.train_score, len(psi))
+
+    def parts(case: Case, table: Array) -> list[Array]:
+        return [table[pack.item[rows]] for rows in (case.cold, case.warm)]
+
+    for case in fold.cases:
+        truth = [pack.score[case.cold], pack.score[case.warm]]
+        wanted, features = parts(case, psi), parts(case, unit)
+        base = [_clip(rows[:, :HEAD] @ population.prior.mean[a, :HEAD]) for rows in wanted]
+        agreed = [
+            np.where(raters[pack.item[rows]] > 0, others[pack.item[rows]] + prior.mean[0, 0], guess)
+            for rows, guess in zip((case.cold, case.warm), base, strict=True)
+        ]
+        for n in counts:
+            known = case.known[:n]
+            rows, given = psi[pack.item[known]], pack.score[known]
+            weights = calibrate(population.calibration, a, rows, given)
+            calibrated = [_clip(part[:, :HEAD] @ weights) for part in wanted]
+            scores.add("population", n, case.user, truth, base)
+            scores.add("consensus", n, case.user, truth, agreed)
+            scores.add("calibration", n, case.user, truth, calibrated)
+            x = unit[pack.item[known]]
+            centre = x.mean(axis=0) if n else 0.0
+            moved = [part - centre for part in features]
+            scores.add(
+                "ridge", n, case.user, truth,
+                own_ridge(x - centre, given, moved, float(population.prior.mean[a, 0])),
+            )  # fmt: skip
+            scores.add(
+                "residual_ridge", n, case.user, truth,
+                residual_ridge(rows[:, :HEAD] @ weights, x, given, calibrated, features),
+            )  # fmt: skip
+    users = [f"u{case.user}" for case in fold.cases]
+    known_rows = np.stack([psi[pack.item[case.known]] for case in fold.cases])
+    known_scores = np.stack([pack.score[case.known] for case in fold.cases])
+    for method in STRATEGIES:
+        heads = feed(method, prior, calibration, users, known_rows, known_scores, counts)
+        for n, head in heads.items():
+            for u, case in enumerate(fold.cases):
+                truth = [pack.score[case.cold], pack.score[case.warm]]
+                mean = head.mean[u, 0]
+                guess = [_clip(rows[:, : len(mean)] @ mean) for rows in parts(case, psi)]
+                scores.add(method, n, case.user, truth, guess)
+            if method == MAIN:
+                _swap(pack, fold, psi, n, np.asarray(head.mean[:, 0], np.float64), scores)
+                if n >= 3:
+                    _cover(pack, fold, psi, unseen, head, prior, scores)
+
+
+def _swap(pack: Pack, fold: Fold, psi: Array, n: int, mean: Array, scores: Scores) -> None:
+    """The user's own mean and slopes with the next user's directions."""
+    for u, case in enumerate(fold.cases):
+        other = np.concatenate([mean[u, :HEAD], mean[u - 1, HEAD:]])
+        guess = _clip(psi[pack.item[case.cold]] @ other)
+        scores.swapped[n][case.user] = _rank(guess, pack.score[case.cold])
+
+
+def _cover(
+    pack: Pack, fold: Fold, psi: Array, unseen: Array, head: Any, prior: Prior, scores: Scores
+) -> None:
+    """Share of held-out ratings inside the central intervals, per user."""
+    for u, case in enumerate(fold.cases):
+        items = pack.item[case.cold]
+        noise = prior.noise if head.noise is None else head.noise[u]
+        mean, std = predict(
+            head.mean[u], head.covariance[u], psi[items][:, None], noise, unseen[items]
+        )
+        away = np.abs(pack.score[case.cold] - mean[:, 0]) / std[:, 0]
+        for level in LEVELS:
+            scores.covered[level].append(float((away <= norm.ppf(0.5 + level / 2)).mean()))
+
+
+def run(
+    folder: Path, task: str | None, attribute: str, counts: list[int], *, seed: int, most: int
+) -> dict[str, Any]:
+    """Everything; see the module."""
+    pack = load_pack(folder, task, attribute, seed)
+    split = split_pack(pack, counts, seed)
+    scores, a = Scores(), ATTRIBUTES.index(attribute)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(f"{pack.name}: folds", total=5)
+        for fold in folds_of(pack, split, attribute, seed, most):
+            if fold.cases:
+                evaluate_fold(pack, fold, split.counts, a, scores)
+            progress.advance(bar)
+    base = {n: scores.cold["calibration", n] for n in split.counts}
+    rows = []
+    for (method, n), found in scores.cold.items():
+        values = np.array(list(found.values()))
+        gains = np.array([found[u][0] - base[n][u][0] for u in found])
+        warm = list(scores.warm[method, n].values())
+        rows.append(
+            {
+                "method": method,
+                "n": n,
+                "srcc": _round(values[:, 0].mean()),
+                "srcc_se": _round(_error(values[:, 0])),
+                "mae": _round(values[:, 1].mean()),
+                "gain": _round(gains.mean()),
+                "gain_se": _round(_error(gains)),
+                "warm_srcc": _round(float(np.mean(warm))) if warm else None,
+            }
+        )
+    swapped = []
+    for n, ranks in scores.swapped.items():
+        gains = np.array([rank - base[n][u][0] for u, rank in ranks.items()])
+        swapped.append({"n": n, "gain": _round(gains.mean()), "gain_se": _round(_error(gains))})
+    return {
+        "pack": pack.name,
+        "task": task,
+        "users": len(base[split.counts[0]]),
+        "rows": rows,
+        "coverage": {str(level): _round(float(np.mean(v))) for level, v in scores.covered.items()},
+        "swapped": swapped,
+    }
+
+
+def _attribute(prior: Prior, a: int) -> Prior:
+    part = slice(a, a + 1)
+    return replace(
+        prior, mean=prior.mean[part], covariance=prior.covariance[part], noise=prior.noise[part]
+    )
+
+
+def _clip(scores: Array) -> Array:
+    return np.clip(scores, 0, 10)
+
+
+def _rank(guess: Array, truth: Array) -> float:
+    """SRCC; 0 where either is constant, since it then says nothing about rank."""
+    found = srcc(guess, truth)
+    return 0.0 if np.isnan(found) else found
+
+
+def _error(values: Array) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def _round(value: float) -> float:
+    return round(float(value), 5)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
+    parser.add_argument("pack", type=Path, help="folder with ratings.parquet and item_features.npz")
+    parser.add_argument("--task", help="only ratings of this task")
+    parser.add_argument("--attribute", choices=ATTRIBUTES, default="appearance")
+    parser.add_argument("--counts", default="0,3,10,30,100", help="ratings of the user's own")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--most", type=int, default=120, help="users evaluated per fold, at most")
+    given = parser.parse_args(words)
+    try:
+        result = run(
+            given.pack, given.task, given.attribute,
+            [int(n) for n in given.counts.split(",")], seed=given.seed, most=given.most,
+        )  # fmt: skip
+    except PaaplusError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if given.json:
+        print(json.dumps(result))
+        return 0
+    title = f"{result['pack']} {result['task'] or ''}: {result['users']} users"
+    table = Table("method", "n", "SRCC", "MAE", "gain", "±", "warm SRCC", title=title)
+    for row in sorted(result["rows"], key=lambda row: (row["n"], row["method"])):
+        warm = "" if row["warm_srcc"] is None else f"{row['warm_srcc']:.3f}"
+        table.add_row(
+            row["method"], str(row["n"]), f"{row['srcc']:.3f}", f"{row['mae']:.3f}",
+            f"{row['gain']:+.4f}", f"{row['gain_se']:.4f}", warm,
+        )  # fmt: skip
+    console = Console()
+    console.print(table)
+    console.print(f"coverage {result['coverage']}")
+    console.print(f"swapped {result['swapped']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
