@@ -213,9 +213,9 @@ def test_mlflow_predicts_what_score_says(
 
     import mlflow
 
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", config.registry_url)
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", config.registry_url)
     monkeypatch.setenv("PAAPLUS_ARTIFACTS", str(config.artifacts))
-    mlflow.set_tracking_uri(config.registry_url)
-    mlflow.set_registry_uri(config.registry_url)
     model = mlflow.pyfunc.load_model(f"models:/paaplus.{config.fleet}.u.{user}@champion")
     frame = pd.DataFrame({"item_id": ids, "features": [v.astype(float).tolist() for v in vectors]})
     found = model.predict(frame)
