@@ -28,7 +28,7 @@ from torch import Tensor
 
 from benchmarks.rivals import StockUser, TorchUser
 from strategies.diagonal import DiagonalTemplate
-from strategies.ewc import CohortEWC
+from strategies.ewc import EmpiricalEWC
 from strategies.replay import CohortReplay
 from strategies.template import CohortTemplate
 from streams.experiences import CohortExperience, RowBlock
@@ -98,10 +98,9 @@ def experience_of(work: Work, first: int, count: int) -> CohortExperience:
 def cohort_adam(work: Work, first: int, count: int) -> Tensor:
     """The product's engine."""
     part = slice(first, first + count)
-    ewc = CohortEWC(work.importance[part], PENALTY, DECAY)
+    ewc = EmpiricalEWC(work.importance[part], PENALTY, DECAY)
     template = CohortTemplate(
         weight=work.weight[part],
-        users=count,
         learning_rate=LEARNING_RATE,
         epochs=EPOCHS,
         batch_size=BATCH,
@@ -114,9 +113,7 @@ def closed_form(work: Work, first: int, count: int) -> Tensor:
     """The product's exact diagonal EWC."""
     part = slice(first, first + count)
     precision = 1.0 + work.importance[part].mean(dim=1)
-    template = DiagonalTemplate(
-        weight=work.weight[part], precision=precision, noise=NOISE, users=count
-    )
+    template = DiagonalTemplate(weight=work.weight[part], precision=precision, noise=NOISE)
     return template.learn(experience_of(work, first, count))
 
 

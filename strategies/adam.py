@@ -8,15 +8,18 @@ from torch import Tensor
 
 from paaplus.heads import Heads
 from paaplus.population.prior import Prior
-from strategies.base import Calibration, stack
+from strategies.base import Calibration
 from strategies.config import StrategyConfig
 from strategies.state import CohortState, Layout, gather, scatter
 from strategies.template import CohortTemplate
-from streams.experiences import CohortExperience
+from streams.experiences import CohortExperience, RowBlock
 
 
 class AdamStrategy:
-    """Per-user residual heads by Adam from the population's mean.
+    """Per-user heads by Adam from the population's mean, in coordinates in which the prior is round.
+
+    With w = mean + L v and L L' the prior's covariance, users begin at v = 0, every direction is as likely as
+    any other, and one learning rate fits all; the prior itself is the first of EWC's importances.
 
     Users are trained together with those that need as many steps (ceil(n / batch_size)), so that padding
     never becomes a step; then a ragged cohort is exactly its users one by one.
@@ -43,6 +46,8 @@ class AdamStrategy:
         self.name = name
         self.dtype = torch.float64 if config.dtype == "float64" else torch.float32
         self._prior, self._config = prior, config
+        self._root = torch.from_numpy(np.linalg.cholesky(prior.covariance)).to(self.dtype)
+        self._mean = torch.from_numpy(prior.mean.copy()).to(self.dtype)
         self._replay, self._ewc = replay, ewc
         self._calibration = Calibration(calibration)
         shape = prior.mean.shape
@@ -52,12 +57,17 @@ class AdamStrategy:
         self.layout |= self._calibration.layout
 
     def initial_state(self, users: int) -> CohortState:
-        """The population's mean, no importance, an empty memory."""
+        """The population's mean, the prior's importance, an empty memory."""
         state = self._calibration.initial_state(users, self.dtype)
-        state["weight"] = stack(self._prior.mean, users, self.dtype)
+        attributes, width = self._mean.shape
+        state["weight"] = torch.zeros(users, attributes, width, dtype=self.dtype)
         state["fisher"] = torch.zeros_like(state["weight"])
         if self._ewc:
-            state["importance"] = torch.zeros_like(state["weight"])
+            # The prior is what an experience before the first would have left: noise / variance = noise,
+            # in rows; empirical importances are of means over rows.
+            rows = self._config.prior_rows if self._config.fisher == "empirical" else 1.0
+            weighed = torch.from_numpy(self._prior.noise / rows).to(self.dtype)
+            state["importance"] = weighed[None, :, None].expand(state["weight"].shape).clone()
         if self._replay:
             state["memory_seq"] = torch.zeros(users, 0, dtype=torch.int64)
             state["memory_key"] = torch.zeros(users, 0, dtype=torch.float64)
@@ -71,46 +81,44 @@ class AdamStrategy:
         steps = (counts + size - 1) // size
         for number in sorted(set(steps.tolist()) - {0}):
             users = torch.nonzero(steps == number).reshape(-1)
-            part = self._train(experience.take(users), gather(state, users))
+            some = experience.take(users)
+            part = self._train(self._rounded(some), gather(state, users))
+            part |= self._calibration.update(some.rows, gather(state, users))
             scatter(result, users, part)
         return result
 
     def heads(self, state: CohortState) -> Heads:
-        """Trained weights; covariance by Laplace: (prior precision + diagonal Fisher)^-1."""
-        mean = state["weight"].detach().cpu().to(torch.float64).numpy()
-        fisher = state["fisher"].detach().cpu().to(torch.float64).numpy()
-        precision = np.linalg.inv(self._prior.covariance) + fisher[..., None] * np.eye(
-            mean.shape[-1]
-        )
-        return Heads(mean, np.linalg.inv(precision))
+        """Trained weights; covariance by Laplace with the diagonal Fisher: L (1 + F)^-1 L'."""
+        root = np.linalg.cholesky(self._prior.covariance)
+        v, fisher = (state[name].cpu().to(torch.float64).numpy() for name in ("weight", "fisher"))
+        mean = self._prior.mean + np.einsum("amk,uak->uam", root, v)
+        return Heads(mean, np.einsum("amk,uak,ajk->uamj", root, 1 / (1 + fisher), root))
 
     def calibration(self, state: CohortState) -> Heads:
         """The users' mean and slope alone."""
         return self._calibration.heads(state)
 
     def _train(self, experience: CohortExperience, state: CohortState) -> CohortState:
-        from strategies.ewc import CohortEWC
+        from strategies.ewc import EmpiricalEWC, GaussianEWC
         from strategies.replay import CohortReplay
 
         config, shape = self._config, state["weight"].shape
         blocks = (shape[0] * shape[1], 1, shape[2])
         replay = CohortReplay(config.memory_size, config.memory_batch_size, config.seed)
-        plugins: list[CohortReplay | CohortEWC] = [replay] if self._replay else []
+        plugins: list[CohortReplay | GaussianEWC] = [replay] if self._replay else []
         ewc = None
         if self._ewc:
-            ewc = CohortEWC(
-                state["importance"].reshape(blocks), config.ewc_lambda, config.ewc_decay
-            )
+            kind = EmpiricalEWC if config.fisher == "empirical" else GaussianEWC
+            ewc = kind(state["importance"].reshape(blocks), config.ewc_lambda, config.ewc_decay)
             plugins.append(ewc)
         template = CohortTemplate(
             weight=state["weight"].reshape(blocks),
-            users=shape[0],
             learning_rate=config.learning_rate,
             epochs=config.epochs,
             batch_size=config.batch_size,
             plugins=plugins,
         )
-        result = self._calibration.update(experience.rows, state)
+        result = dict(state)
         result["weight"] = template.learn(experience).reshape(shape)
         result["fisher"] = state["fisher"] + self._fisher(experience).reshape(shape)
         if ewc is not None:
@@ -119,8 +127,26 @@ class AdamStrategy:
             result["memory_seq"], result["memory_key"] = replay.memory
         return result
 
+    def _rounded(self, experience: CohortExperience) -> CohortExperience:
+        """The experience in round coordinates: rows x L, targets less the population's score."""
+
+        def turned(rows: RowBlock) -> RowBlock:
+            users, n = rows.seq.shape
+            x = rows.x.reshape(users, *self._mean.shape[:1], n, *self._mean.shape[1:])
+            score = torch.einsum("uanm,am->uan", x, self._mean).reshape(rows.y.shape)
+            x = torch.einsum("uanm,amk->uank", x, self._root).reshape(rows.x.shape)
+            return RowBlock(x, rows.y - score, rows.w, rows.seq)
+
+        return CohortExperience(
+            experience.user_ids,
+            turned(experience.rows),
+            turned(experience.memory),
+            experience.memory_key,
+            experience.step,
+        )
+
     def _fisher(self, experience: CohortExperience) -> Tensor:
-        """Fisher information of the new rows, label-free: sum of w psi^2 / noise, [U * A, m]."""
+        """Fisher information of the new rows, label-free: sum of w x^2 / noise, [U * A, m]."""
         rows = experience.rows
         noise = torch.from_numpy(self._prior.noise).to(rows.x).repeat(len(rows.seq))
         return (rows.w * rows.x**2).sum(dim=1) / noise[:, None]

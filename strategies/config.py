@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,18 +18,22 @@ class StrategyConfig:
         memory_batch_size: Memory rows added to each step.
         ewc_lambda: Strength of the EWC penalty.
         ewc_decay: 0..1, of older importances per experience.
+        fisher: `gaussian`, the exact information of the rows, or `empirical`, stock Avalanche's.
+        prior_rows: With `empirical`, the rows of an experience at which the prior weighs as in Bayes' rule.
         seed: Of the reservoirs.
         device: `cpu` or `cuda`.
         dtype: `float32` or `float64`, of the arithmetic; None: what suits the strategy.
     """
 
-    learning_rate: float = 0.01
-    epochs: int = 20
+    learning_rate: float = 0.05
+    epochs: int = 60
     batch_size: int = 32
     memory_size: int = 64
-    memory_batch_size: int = 32
+    memory_batch_size: int = 64
     ewc_lambda: float = 1.0
-    ewc_decay: float = 0.9
+    ewc_decay: float = 1.0
+    fisher: Literal["gaussian", "empirical"] = "gaussian"
+    prior_rows: float = 10.0
     seed: int = 0
     device: str = "cpu"
     dtype: str | None = None

@@ -28,11 +28,10 @@ class DiagonalTemplate(CohortTemplate):
         weight: [B, o, d], weights to start from.
         precision: [B, d], their diagonal precision, > 0; the outputs of a block share it.
         noise: Variance of one rating, > 0.
-        users: U.
     """
 
-    def __init__(self, *, weight: Tensor, precision: Tensor, noise: float, users: int) -> None:
-        super().__init__(weight=weight, users=users, learning_rate=1.0, epochs=1, batch_size=1)
+    def __init__(self, *, weight: Tensor, precision: Tensor, noise: float) -> None:
+        super().__init__(weight=weight, learning_rate=1.0, epochs=1, batch_size=1)
         self.precision = precision
         self._noise = noise
 

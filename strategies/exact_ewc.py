@@ -32,7 +32,7 @@ class InformationTemplate(CohortTemplate):
     def __init__(self, *, gram: Tensor, moment: Tensor) -> None:
         users, attributes, width = moment.shape
         weight = torch.zeros(users * attributes, 1, width, dtype=moment.dtype)
-        super().__init__(weight=weight, users=users, learning_rate=1.0, epochs=1, batch_size=1)
+        super().__init__(weight=weight, learning_rate=1.0, epochs=1, batch_size=1)
         self.gram, self.moment = gram, moment
 
     def training_epoch(self, **kwargs: Any) -> None:

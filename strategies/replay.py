@@ -57,24 +57,23 @@ class CohortReplay(SupervisedPlugin):
         for step, batch in enumerate(new):
             chosen = step % own
             if bool((chosen == chosen[0]).all()):  # memories of one length: no user is picked apart
-                replay = old[int(chosen[0])]
-                result.append(_behind(batch, replay))
+                result.append(_behind(batch, old[int(chosen[0])][:3]))
                 continue
-            replayed = [torch.zeros_like(part) for part in old[0]]
+            replayed = [torch.zeros_like(part) for part in old[0][:3]]
             for number, parts in enumerate(old):
                 users = torch.nonzero(chosen == number).reshape(-1)
                 per_user = len(batch[0]) // len(held)
                 blocks = (users[:, None] * per_user + torch.arange(per_user)).reshape(-1)
-                for target, part in zip(replayed, parts, strict=True):
+                for target, part in zip(replayed, parts[:3], strict=True):
                     target[blocks, : part.shape[1]] = part[blocks]
-            result.append(_behind(batch, (replayed[0], replayed[1], replayed[2])))
+            result.append(_behind(batch, replayed))
         return result
 
 
-def _behind(new: Batch, old: Batch) -> Batch:
-    """Rows of `old` behind those of `new`."""
-    x, y, w = (torch.cat(pair, dim=1) for pair in zip(new, old, strict=True))
-    return x, y, w
+def _behind(new: Batch, old: Sequence[Tensor]) -> Batch:
+    """Rows x, y, w of `old` behind those of `new`."""
+    x, y, w = (torch.cat(pair, dim=1) for pair in zip(new[:3], old, strict=True))
+    return x, y, w, new[3]
 
 
 def update_reservoirs(experience: CohortExperience, size: int, seed: int) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,8 @@
 """One Avalanche template that trains the stacked heads of a cohort.
 
-Each user's loss is the mean over the user's own observed scores, and the losses are summed over users: so
-every user's gradient is the one that stock Avalanche computes for that user alone, and one step of Adam on
-the stacked weights is one step of Adam per user.
+Each block's loss is the mean over the block's own observed scores, and the losses are summed: so every user's
+gradient is the one that stock Avalanche computes for that user alone, and one step of Adam on the stacked
+weights is one step of Adam per user.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from streams.experiences import CohortExperience, RowBlock
 
-Batch = tuple[Tensor, Tensor, Tensor]
-"""x [B, n, d], y [B, n, o], w [B, n, o]."""
+Batch = tuple[Tensor, Tensor, Tensor, int]
+"""x [B, n, d], y [B, n, o], w [B, n, o], and how many of the n rows are new; those behind are replayed."""
 
 
 class StackedHead(nn.Module):
@@ -44,8 +44,7 @@ class CohortTemplate(SupervisedTemplate):
     """Avalanche's supervised template over a `CohortExperience`; all its hooks fire.
 
     Args:
-        weight: [B, o, d], weights to start from; B = users * blocks per user.
-        users: U.
+        weight: [B, o, d], weights to start from.
         learning_rate: Of Adam, made anew for every experience.
         epochs: Passes over the new rows.
         batch_size: New rows per user and step, in their order in time.
@@ -56,7 +55,6 @@ class CohortTemplate(SupervisedTemplate):
         self,
         *,
         weight: Tensor,
-        users: int,
         learning_rate: float,
         epochs: int,
         batch_size: int,
@@ -68,14 +66,13 @@ class CohortTemplate(SupervisedTemplate):
             super().__init__(
                 model=model,
                 optimizer=torch.optim.Adam(model.parameters(), lr=learning_rate, fused=fused),
-                criterion=nn.MSELoss(),  # not called: `criterion` below is per user and weighted
+                criterion=nn.MSELoss(),  # not called: `criterion` below is per block and weighted
                 train_mb_size=batch_size,
                 train_epochs=epochs,
                 device=weight.device,
                 plugins=list(plugins),
                 evaluator=EvaluationPlugin(collect_all=False),
             )
-        self.users = users
 
     def learn(self, experience: CohortExperience) -> Tensor:
         """Train on one experience; the weights [B, o, d] after it."""
@@ -105,29 +102,31 @@ class CohortTemplate(SupervisedTemplate):
         return scores
 
     def criterion(self) -> Tensor:
-        """Sum over users of the user's weighted mean squared error."""
-        _, y, w = self.mbatch
-        return cohort_loss(self.mb_output, y, w, self.users)
+        """Sum over blocks of the block's weighted mean squared error."""
+        _, y, w, _ = self.mbatch
+        return cohort_loss(self.mb_output, y, w)
 
 
-def cohort_loss(output: Tensor, y: Tensor, w: Tensor, users: int) -> Tensor:
-    """Sum over users of (sum of w (output - y)^2) / (sum of w), a user without scores counting 0.
+def cohort_loss(output: Tensor, y: Tensor, w: Tensor) -> Tensor:
+    """Sum over blocks of (sum of w (output - y)^2) / (sum of w), a block without scores counting 0.
 
     Args:
         output: [B, n, o], scores; y and w of the same shape.
         y: See `output`.
         w: See `output`.
-        users: U; B is a multiple of it.
     """
-    squared = (w * (output - y) ** 2).reshape(users, -1).sum(dim=1)
-    observed = w.reshape(users, -1).sum(dim=1)
-    return (squared / observed.clamp(min=torch.finfo(w.dtype).tiny)).sum()
+    squared = (w * (output - y) ** 2).sum(dim=(1, 2))
+    return (squared / w.sum(dim=(1, 2)).clamp(min=torch.finfo(w.dtype).tiny)).sum()
 
 
 def batches(rows: RowBlock, size: int) -> list[Batch]:
     """Consecutive batches of at most `size` rows per user."""
-    spans = [slice(first, first + size) for first in range(0, rows.x.shape[1], size)]
-    return [(rows.x[:, span], rows.y[:, span], rows.w[:, span]) for span in spans]
+    n = rows.x.shape[1]
+    spans = [slice(first, min(first + size, n)) for first in range(0, n, size)]
+    return [
+        (rows.x[:, span], rows.y[:, span], rows.w[:, span], span.stop - span.start)
+        for span in spans
+    ]
 
 
 @contextmanager

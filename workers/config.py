@@ -78,13 +78,16 @@ class StrategySection(_Section):
 
     name: str = Field("exact_ewc")
     experience_size: int = Field(10, ge=1, le=10_000, description="ratings in one experience")
-    learning_rate: float = Field(0.01, gt=0, le=1)
-    epochs: int = Field(20, ge=1, le=1000)
+    learning_rate: float = Field(0.05, gt=0, le=1)
+    epochs: int = Field(60, ge=1, le=1000)
     batch_size: int = Field(32, ge=1, le=65_536)
     memory_size: int = Field(64, ge=1, le=65_536)
-    memory_batch_size: int = Field(32, ge=1, le=65_536)
+    memory_batch_size: int = Field(64, ge=1, le=65_536)
     ewc_lambda: float = Field(1.0, ge=0)
-    ewc_decay: float = Field(0.9, gt=0, le=1)
+    ewc_decay: float = Field(1.0, gt=0, le=1)
+    fisher: Literal["gaussian", "empirical"] = Field(
+        "gaussian", description="importances of EWC: of the model, or stock Avalanche's"
+    )
     seed: int = Field(0, ge=0)
     plugins: tuple[str, ...] = Field((), description="further Avalanche plugins, by class name")
 

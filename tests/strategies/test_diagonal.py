@@ -63,7 +63,7 @@ def test_a_cohort_through_avalanche_is_its_users_one_by_one(users: int) -> None:
         torch.zeros(users, 0),
         torch.zeros(users, dtype=torch.int64),
     )
-    template = DiagonalTemplate(weight=weight, precision=precision, noise=NOISE, users=users)
+    template = DiagonalTemplate(weight=weight, precision=precision, noise=NOISE)
     together = template.learn(experience)
     for u in range(users):
         one = slice(u, u + 1)
