@@ -36,6 +36,13 @@ def world() -> SimulatedWorld:
     return SimulatedWorld(users=USERS, items=60, seed=5)
 
 
+def learn(config: Config, fill: Fill, world: SimulatedWorld, rounds: int) -> None:
+    """Ingest some rounds, fit the population on them, train every head."""
+    fill(config, world, range(rounds))
+    fit_population_once(config, quiet=True)
+    retrain_once(config, quiet=True)
+
+
 def heads(config: Config) -> list[tuple[str, int, bytes]]:
     with open_store(config.store_url) as store, store.read() as connection:
         query = select(head_state.c.user_id, head_state.c.learned, head_state.c.state)
@@ -52,9 +59,7 @@ def test_heads_advance_in_whole_experiences_and_equal_the_closed_form(
     make_config: Make, fill: Fill, world: SimulatedWorld
 ) -> None:
     config = make_config()
-    fill(config, world, range(3))
-    fit_population_once(config, quiet=True)
-    retrain_once(config, quiet=True)
+    learn(config, fill, world, 3)
     with open_store(config.store_url) as store, store.read() as connection:
         found = current_population(config, store)
         assert found is not None
@@ -92,9 +97,7 @@ def test_prequential_figures_are_those_of_the_head_before_it_learned(
     make_config: Make, fill: Fill, world: SimulatedWorld
 ) -> None:
     config = make_config()
-    fill(config, world, range(2))
-    fit_population_once(config, quiet=True)
-    retrain_once(config, quiet=True)
+    learn(config, fill, world, 2)
     with open_store(config.store_url) as store, store.read() as connection:
         first = store.ledger.releases(connection)[-1]
         population = current_population(config, store)
@@ -130,9 +133,7 @@ def test_a_rollback_serves_the_former_scores(
     make_config: Make, fill: Fill, world: SimulatedWorld
 ) -> None:
     config = make_config()
-    fill(config, world, range(2))
-    fit_population_once(config, quiet=True)
-    retrain_once(config, quiet=True)
+    learn(config, fill, world, 2)
     items, before = world.item_ids[:5], {}
     for user in world.user_ids:
         before[user] = scores(config, user, items)
@@ -195,9 +196,7 @@ def test_mlflow_predicts_what_score_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = make_config()
-    fill(config, world, range(3))
-    fit_population_once(config, quiet=True)
-    retrain_once(config, quiet=True)
+    learn(config, fill, world, 3)
     with open_store(config.store_url) as store, store.read() as connection:
         user = min(store.ledger.champions(connection))
         population = current_population(config, store)
