@@ -16,7 +16,6 @@ import argparse
 import json
 import sys
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +41,17 @@ from paaplus.heads import predict
 from paaplus.metrics import mae, srcc
 from paaplus.population.items import principal_components
 from paaplus.population.prior import HEAD, Prior
-from strategies import STRATEGIES
+from strategies import STRATEGIES, StrategyConfig
 
 Array = NDArray[np.float64]
 LEVELS = (0.5, 0.8, 0.95)
+FORMS = {
+    "exact_ewc_diagonal": ("exact_ewc", StrategyConfig(form="diagonal")),
+    "exact_ewc_low_rank": ("exact_ewc", StrategyConfig(form="low_rank")),
+}
+METHODS = {name: (name, StrategyConfig()) for name in STRATEGIES} | FORMS
+"""Name in the table -> strategy and settings."""
+
 MAIN = "exact_ewc"
 """The strategy whose intervals and swapped heads are looked at: the default of the product."""
 
@@ -111,8 +117,8 @@ def evaluate_fold(pack: Pack, fold: Fold, counts: tuple[int, ...], a: int, score
     users = [f"u{case.user}" for case in fold.cases]
     known_rows = np.stack([psi[pack.item[case.known]] for case in fold.cases])
     known_scores = np.stack([pack.score[case.known] for case in fold.cases])
-    for method in STRATEGIES:
-        heads = feed(method, prior, calibration, users, known_rows, known_scores, counts)
+    for method, (name, config) in METHODS.items():
+        heads = feed(name, prior, calibration, users, known_rows, known_scores, counts, config)
         for n, head in heads.items():
             for u, case in enumerate(fold.cases):
                 truth = [pack.score[case.cold], pack.score[case.warm]]
@@ -195,8 +201,11 @@ def run(
 
 def _attribute(prior: Prior, a: int) -> Prior:
     part = slice(a, a + 1)
-    return replace(
-        prior, mean=prior.mean[part], covariance=prior.covariance[part], noise=prior.noise[part]
+    return Prior(
+        prior.mean[part],
+        prior.covariance[part],
+        prior.noise[part],
+        None if prior.spread is None else prior.spread[part],
     )
 
 

@@ -28,8 +28,8 @@ from torch import Tensor
 
 from benchmarks.rivals import StockUser, TorchUser
 from strategies.diagonal import DiagonalTemplate
-from strategies.ewc import EmpiricalEWC
-from strategies.replay import CohortReplay
+from strategies.penalties import EmpiricalEWC
+from strategies.reservoir import CohortReplay
 from strategies.template import CohortTemplate
 from streams.experiences import CohortExperience, RowBlock
 

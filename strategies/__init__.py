@@ -19,6 +19,7 @@ STRATEGIES = {
     "ewc": "strategies.ewc",
     "replay_ewc": "strategies.replay_ewc",
     "exact_ewc": "strategies.exact_ewc",
+    "cumulative": "strategies.cumulative",
     "joint": "strategies.joint",
 }
 """Name -> module with its `build`. A fixed table: a name from a file is never imported as such."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,9 +9,12 @@ from paaplus.heads import Heads
 from paaplus.population.prior import Prior
 from strategies.base import Calibration
 from strategies.config import StrategyConfig
+from strategies.coordinates import Coordinates
+from strategies.penalties import EmpiricalEWC, GaussianEWC
+from strategies.reservoir import CohortReplay
 from strategies.state import CohortState, Layout, gather, scatter
 from strategies.template import CohortTemplate
-from streams.experiences import CohortExperience, RowBlock
+from streams.experiences import CohortExperience
 
 
 class AdamStrategy:
@@ -30,7 +32,7 @@ class AdamStrategy:
         calibration: For the baseline.
         config: Settings.
         replay: With reservoir replay.
-        ewc: With online EWC.
+        penalty: The kind of EWC, if any.
     """
 
     def __init__(
@@ -41,31 +43,30 @@ class AdamStrategy:
         config: StrategyConfig,
         *,
         replay: bool,
-        ewc: bool,
+        penalty: type[GaussianEWC] | None,
     ) -> None:
         self.name = name
         self.dtype = torch.float64 if config.dtype == "float64" else torch.float32
         self._prior, self._config = prior, config
-        self._root = torch.from_numpy(np.linalg.cholesky(prior.covariance)).to(self.dtype)
-        self._mean = torch.from_numpy(prior.mean.copy()).to(self.dtype)
-        self._replay, self._ewc = replay, ewc
+        self._coordinates = Coordinates(prior, self.dtype)
+        self._replay, self._penalty = replay, penalty
         self._calibration = Calibration(calibration)
         shape = prior.mean.shape
         self.layout: Layout = {"weight": shape, "fisher": shape}
-        if ewc:
+        if penalty is not None:
             self.layout["importance"] = shape
         self.layout |= self._calibration.layout
 
     def initial_state(self, users: int) -> CohortState:
         """The population's mean, the prior's importance, an empty memory."""
         state = self._calibration.initial_state(users, self.dtype)
-        attributes, width = self._mean.shape
+        attributes, width = self._prior.mean.shape
         state["weight"] = torch.zeros(users, attributes, width, dtype=self.dtype)
         state["fisher"] = torch.zeros_like(state["weight"])
-        if self._ewc:
-            # The prior is what an experience before the first would have left: noise / variance = noise,
-            # in rows; empirical importances are of means over rows.
-            rows = self._config.prior_rows if self._config.fisher == "empirical" else 1.0
+        if self._penalty is not None:
+            # The prior is what an experience before the first would have left: its precision, 1, times the
+            # noise, in rows; empirical importances are of means over rows.
+            rows = self._config.prior_rows if self._penalty is EmpiricalEWC else 1.0
             weighed = torch.from_numpy(self._prior.noise / rows).to(self.dtype)
             state["importance"] = weighed[None, :, None].expand(state["weight"].shape).clone()
         if self._replay:
@@ -82,34 +83,29 @@ class AdamStrategy:
         for number in sorted(set(steps.tolist()) - {0}):
             users = torch.nonzero(steps == number).reshape(-1)
             some = experience.take(users)
-            part = self._train(self._rounded(some), gather(state, users))
+            part = self._train(self._coordinates.turn_experience(some), gather(state, users))
             part |= self._calibration.update(some.rows, gather(state, users))
             scatter(result, users, part)
         return result
 
     def heads(self, state: CohortState) -> Heads:
         """Trained weights; covariance by Laplace with the diagonal Fisher: L (1 + F)^-1 L'."""
-        root = np.linalg.cholesky(self._prior.covariance)
-        v, fisher = (state[name].cpu().to(torch.float64).numpy() for name in ("weight", "fisher"))
-        mean = self._prior.mean + np.einsum("amk,uak->uam", root, v)
-        return Heads(mean, np.einsum("amk,uak,ajk->uamj", root, 1 / (1 + fisher), root))
+        fisher = state["fisher"].cpu().to(torch.float64).numpy()
+        return self._coordinates.heads(state["weight"], 1 / (1 + fisher))
 
     def calibration(self, state: CohortState) -> Heads:
         """The users' mean and slope alone."""
         return self._calibration.heads(state)
 
     def _train(self, experience: CohortExperience, state: CohortState) -> CohortState:
-        from strategies.ewc import EmpiricalEWC, GaussianEWC
-        from strategies.replay import CohortReplay
-
         config, shape = self._config, state["weight"].shape
         blocks = (shape[0] * shape[1], 1, shape[2])
         replay = CohortReplay(config.memory_size, config.memory_batch_size, config.seed)
         plugins: list[CohortReplay | GaussianEWC] = [replay] if self._replay else []
         ewc = None
-        if self._ewc:
-            kind = EmpiricalEWC if config.fisher == "empirical" else GaussianEWC
-            ewc = kind(state["importance"].reshape(blocks), config.ewc_lambda, config.ewc_decay)
+        if self._penalty is not None:
+            importance = state["importance"].reshape(blocks)
+            ewc = self._penalty(importance, config.ewc_lambda, config.ewc_decay)
             plugins.append(ewc)
         template = CohortTemplate(
             weight=state["weight"].reshape(blocks),
@@ -126,24 +122,6 @@ class AdamStrategy:
         if replay.memory is not None:
             result["memory_seq"], result["memory_key"] = replay.memory
         return result
-
-    def _rounded(self, experience: CohortExperience) -> CohortExperience:
-        """The experience in round coordinates: rows x L, targets less the population's score."""
-
-        def turned(rows: RowBlock) -> RowBlock:
-            users, n = rows.seq.shape
-            x = rows.x.reshape(users, *self._mean.shape[:1], n, *self._mean.shape[1:])
-            score = torch.einsum("uanm,am->uan", x, self._mean).reshape(rows.y.shape)
-            x = torch.einsum("uanm,amk->uank", x, self._root).reshape(rows.x.shape)
-            return RowBlock(x, rows.y - score, rows.w, rows.seq)
-
-        return CohortExperience(
-            experience.user_ids,
-            turned(experience.rows),
-            turned(experience.memory),
-            experience.memory_key,
-            experience.step,
-        )
 
     def _fisher(self, experience: CohortExperience) -> Tensor:
         """Fisher information of the new rows, label-free: sum of w x^2 / noise, [U * A, m]."""

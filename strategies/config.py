@@ -8,9 +8,12 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class StrategyConfig:
-    """Settings; all but `seed` and `device` concern the strategies trained by Adam.
+    """Settings; those from `learning_rate` to `prior_rows` concern the strategies trained by Adam.
 
     Attributes:
+        form: Of exact_ewc's Fisher information: `full` keeps all and is additive, `diagonal` keeps the least
+            state, `low_rank` keeps `rank` axes in full and the others' diagonal.
+        rank: See `form`.
         learning_rate: Of Adam.
         epochs: Passes over an experience.
         batch_size: New rows per step.
@@ -25,6 +28,8 @@ class StrategyConfig:
         dtype: `float32` or `float64`, of the arithmetic; None: what suits the strategy.
     """
 
+    form: Literal["full", "low_rank", "diagonal"] = "full"
+    rank: int = 8
     learning_rate: float = 0.05
     epochs: int = 60
     batch_size: int = 32

@@ -15,6 +15,7 @@ from torch import Tensor
 from paaplus.heads import Heads
 from paaplus.population.prior import Prior
 from strategies.base import Calibration, Strategy, accumulate, statistics_heads
+from strategies.compact import CompactEWC
 from strategies.config import StrategyConfig
 from strategies.state import CohortState, Layout
 from strategies.template import CohortTemplate
@@ -87,5 +88,9 @@ class ExactEWC:
 
 
 def build(prior: Prior, calibration: Prior, config: StrategyConfig) -> Strategy:
-    """Closed form."""
-    return ExactEWC(prior, calibration, config)
+    """Closed form, with as much of the Fisher information as `config.form` says."""
+    if config.form == "full":
+        return ExactEWC(prior, calibration, config)
+    rank = config.rank if config.form == "low_rank" else 0
+    dtype = torch.float32 if config.dtype == "float32" else torch.float64
+    return CompactEWC(prior, calibration, rank, dtype)

@@ -10,4 +10,4 @@ from strategies.config import StrategyConfig
 
 def build(prior: Prior, calibration: Prior, config: StrategyConfig) -> Strategy:
     """Adam alone."""
-    return AdamStrategy("naive", prior, calibration, config, replay=False, ewc=False)
+    return AdamStrategy("naive", prior, calibration, config, replay=False, penalty=None)

@@ -74,10 +74,14 @@ class PopulationSection(_Section):
 
 
 class StrategySection(_Section):
-    """How heads learn. Keys after `experience_size` concern the strategies trained by Adam."""
+    """How heads learn. Keys from `learning_rate` on concern the strategies trained by Adam."""
 
     name: str = Field("exact_ewc")
     experience_size: int = Field(10, ge=1, le=10_000, description="ratings in one experience")
+    form: Literal["full", "low_rank", "diagonal"] = Field(
+        "full", description="how much of its Fisher information exact_ewc keeps"
+    )
+    rank: int = Field(8, ge=1, le=512, description="axes that low_rank keeps in full")
     learning_rate: float = Field(0.05, gt=0, le=1)
     epochs: int = Field(60, ge=1, le=1000)
     batch_size: int = Field(32, ge=1, le=65_536)

@@ -63,6 +63,7 @@ class _Attribute:
     means: ItemMeans
     head: ItemHead
     choice: Choice
+    spread: Array
 
 
 def fit_population(
@@ -163,7 +164,7 @@ def _fit_attribute(
     rows = np.concatenate([fixed, unit[items]], axis=1)
     ratings = _by_user(users, rows, scores - mean)
     choice = choose_prior(ratings, spectrum, head.between / head.scale**2, rng)
-    return _Attribute(mean, means, head, choice)
+    return _Attribute(mean, means, head, choice, rows.T @ rows / len(rows))
 
 
 def _by_user(users: NDArray[np.intp], rows: Array, scores: Array) -> UserRatings:
@@ -197,12 +198,18 @@ def _rotation(choices: list[Choice]) -> tuple[Array, float]:
     return axes[:, :count], share
 
 
-def _rotated(prior: Gaussian, rotation: Array, mean: float) -> tuple[Array, Array, float]:
-    """A prior in the rotated basis, with the mean of all ratings back on its intercept."""
-    count = rotation.shape[1]
-    turn = np.zeros((len(prior.mean), HEAD + count))
+def _turn(rotation: Array) -> Array:
+    """[HEAD + k, HEAD + r]: leaves the first regressors alone and rotates the directions."""
+    directions, count = rotation.shape
+    turn = np.zeros((HEAD + directions, HEAD + count))
     turn[:HEAD, :HEAD] = np.eye(HEAD)
     turn[HEAD:, HEAD:] = rotation
+    return turn
+
+
+def _rotated(prior: Gaussian, rotation: Array, mean: float) -> tuple[Array, Array, float]:
+    """A prior in the rotated basis, with the mean of all ratings back on its intercept."""
+    count, turn = rotation.shape[1], _turn(rotation)
     covariance = turn.T @ prior.covariance @ turn
     block = prior.covariance[HEAD:, HEAD:]
     dropped = float(np.trace(block) - np.trace(covariance[HEAD:, HEAD:]))
@@ -230,6 +237,7 @@ def _assemble(
         np.tile(np.eye(width)[0] * 5.0, (attributes, 1)),
         np.tile(np.diag([4.0] + [1e-4] * (width - 1)), (attributes, 1, 1)),
         np.full(attributes, 4.0),
+        np.tile(np.eye(width), (attributes, 1, 1)),
     )
     calibration = Prior(
         prior.mean[:, :HEAD].copy(), prior.covariance[:, :HEAD, :HEAD].copy(), prior.noise.copy()
@@ -252,6 +260,8 @@ def _assemble(
         prior.mean[a], prior.covariance[a], prior.noise[a] = _rotated(
             fit.choice.prior, rotation, fit.mean
         )
+        assert prior.spread is not None
+        prior.spread[a] = _turn(rotation).T @ fit.spread @ _turn(rotation)
         calibration.mean[a] = fit.choice.head.mean
         calibration.mean[a, 0] += fit.mean
         calibration.covariance[a] = fit.choice.head.covariance

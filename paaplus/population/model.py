@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,8 @@ class Population:
             tensors[f"{name}_mean"] = prior.mean
             tensors[f"{name}_covariance"] = prior.covariance
             tensors[f"{name}_noise"] = prior.noise
+        if self.prior.spread is not None:
+            tensors["prior_spread"] = self.prior.spread
         about = {"format": FORMAT, "trunk": self.trunk, "report": self.report}
         contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
         return save(contiguous, {"paaplus": json.dumps(about, sort_keys=True)})
@@ -206,7 +208,7 @@ def _from_tensors(about: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Po
     ]
     return Population(
         trunk=str(about["trunk"]),
-        prior=priors[0],
+        prior=replace(priors[0], spread=tensors.get("prior_spread")),
         calibration=priors[1],
         items=ItemTable(np.array(ids, dtype=str), tensors["item_known"], tensors["item_variance"]),
         centre=tensors["centre"],

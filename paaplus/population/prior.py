@@ -35,11 +35,14 @@ class Prior:
         mean: float64 [A, m].
         covariance: float64 [A, m, m], positive definite.
         noise: float64 [A], variance of one rating around the user's own expectation.
+        spread: float64 [A, m, m], mean of psi psi' over ratings: how the regressors vary together where
+            people rate. None: as if they did not, each with mean square 1.
     """
 
     mean: Array
     covariance: Array
     noise: Array
+    spread: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,23 @@ USERS = ["ann", "bob", "cy"]
 PLAN = [{"ann": 10, "bob": 4, "cy": 10}, {"ann": 10, "cy": 3}, {"bob": 12, "ann": 1, "cy": 10}]
 CONFIG = StrategyConfig(epochs=3, batch_size=4, memory_size=6, memory_batch_size=4, dtype="float64")
 
-every_strategy = pytest.mark.parametrize("name", STRATEGIES)
+FORMS = ["exact_ewc:diagonal", "exact_ewc:low_rank", "replay_ewc:empirical"]
+every_strategy = pytest.mark.parametrize("name", [*STRATEGIES, *FORMS])
+
+
+def config_of(form: str) -> StrategyConfig:
+    if form == "empirical":
+        return replace(CONFIG, fisher="empirical")
+    return replace(CONFIG, form=form, rank=3) if form else CONFIG
 
 
 @pytest.fixture
 def build(prior: Prior, calibration: Prior) -> Callable[[str], Strategy]:
-    return lambda name: build_strategy(name, prior, calibration, CONFIG)
+    def made(name: str) -> Strategy:
+        name, _, form = name.partition(":")
+        return build_strategy(name, prior, calibration, config_of(form))
+
+    return made
 
 
 def learn(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from scipy.optimize import minimize
 
@@ -77,3 +78,61 @@ def test_float32_states_stay_close_to_joint_over_many_experiences(
         rested = exact.train(experience, rested)
         rested = unflatten(flatten(rested, exact.layout), exact.layout, dtype=torch.float64)
     np.testing.assert_allclose(exact.heads(rested).mean, exact.heads(whole).mean, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["diagonal", "low_rank"])
+def test_the_first_experience_is_exact_in_every_form(
+    form: Any, prior: Prior, calibration: Prior, make_feed: Callable[..., Any]
+) -> None:
+    full = build_strategy("exact_ewc", prior, calibration)
+    small = build_strategy("exact_ewc", prior, calibration, StrategyConfig(form=form, rank=2))
+    experience = make_feed(USERS, masked=True).step({"ann": 9, "bob": 4})
+    expected = full.heads(full.train(experience, full.initial_state(2)))
+    found = small.heads(small.train(experience, small.initial_state(2)))
+    np.testing.assert_allclose(found.mean, expected.mean, atol=1e-9)
+
+
+def test_low_rank_with_all_axes_is_full_through_all_experiences(
+    prior: Prior, calibration: Prior, make_feed: Callable[..., Any]
+) -> None:
+    full = build_strategy("exact_ewc", prior, calibration)
+    config = StrategyConfig(form="low_rank", rank=prior.mean.shape[1])
+    small = build_strategy("exact_ewc", prior, calibration, config)
+    feed, state, other = make_feed(USERS, masked=True), full.initial_state(2), None
+    other = small.initial_state(2)
+    for counts in ({"ann": 10, "bob": 3}, {"ann": 1, "bob": 17}, {"ann": 30, "bob": 10}):
+        experience = feed.step(counts)
+        state, other = full.train(experience, state), small.train(experience, other)
+    np.testing.assert_allclose(small.heads(other).mean, full.heads(state).mean, atol=1e-8)
+    np.testing.assert_allclose(
+        small.heads(other).covariance, full.heads(state).covariance, atol=1e-8
+    )
+
+
+def test_diagonal_information_is_the_sum_of_squares_in_round_coordinates(
+    prior: Prior, calibration: Prior, make_feed: Callable[..., Any]
+) -> None:
+    small = build_strategy("exact_ewc", prior, calibration, StrategyConfig(form="diagonal"))
+    feed, state = make_feed(["ann"]), small.initial_state(1)
+    for _ in range(3):
+        state = small.train(feed.step({"ann": 7}), state)
+    for a in range(3):
+        values, axes = np.linalg.eigh(prior.covariance[a])
+        root = axes * np.sqrt(values)
+        squares = ((feed.psi["ann"][:21, a] @ root) ** 2).sum(axis=0) / prior.noise[a]
+        # Without a known spread the axes are the covariance's own, sorted by what each can explain.
+        np.testing.assert_allclose(state["diagonal"][0, a].numpy(), squares[::-1], rtol=1e-9)
+
+
+def test_cumulative_ends_where_joint_does(
+    prior: Prior, calibration: Prior, make_feed: Callable[..., Any]
+) -> None:
+    joint = build_strategy("joint", prior, calibration)
+    config = StrategyConfig(epochs=2000, learning_rate=0.02, batch_size=1000, dtype="float64")
+    adam = build_strategy("cumulative", prior, calibration, config)
+    feed, twin = make_feed(USERS), make_feed(USERS)
+    state, other = joint.initial_state(2), adam.initial_state(2)
+    for counts in ({"ann": 10, "bob": 3}, {"ann": 5, "bob": 17}):
+        state = joint.train(feed.step(counts, memory=state), state)
+        other = adam.train(twin.step(counts, memory=other), other)
+    np.testing.assert_allclose(adam.heads(other).mean, joint.heads(state).mean, atol=1e-3)

@@ -24,12 +24,13 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 import strategies.adam
-import strategies.ewc
-import strategies.replay
+import strategies.penalties
+import strategies.reservoir
 import strategies.template
 from paaplus.population.prior import Prior
 from strategies import StrategyConfig, build_strategy
-from strategies.replay import reservoir_seed
+from strategies.coordinates import Coordinates
+from strategies.reservoir import reservoir_seed
 from strategies.state import CohortState, gather, scatter
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated function:DeprecationWarning")
@@ -138,7 +139,7 @@ class StockUser:
         self, user: str, prior: Prior, *, replay: bool, ewc: bool, config: StrategyConfig
     ) -> None:
         # As the strategies do: in coordinates in which the prior is round.
-        self.mean, self.root = prior.mean, np.linalg.cholesky(prior.covariance)
+        self.mean, self.root = prior.mean, Coordinates(prior, torch.float64).root
         self.head = UserHead(torch.zeros(prior.mean.shape, dtype=torch.float64))
         self.buffer = SeededReservoir(CONFIG.memory_size, CONFIG.seed, user)
         plugins: list[Any] = []
@@ -291,21 +292,21 @@ def smallest_keys(experience: Any, size: int, seed: int) -> tuple[Tensor, Tensor
 
 
 strategies_cohort_loss = strategies.template.cohort_loss
-update_reservoirs = strategies.replay.update_reservoirs
+update_reservoirs = strategies.reservoir.update_reservoirs
 
 MUTANTS: dict[str, list[tuple[Any, str, Any]]] = {
-    "no penalty": [(strategies.ewc.GaussianEWC, "after_backward", no_penalty)],
-    "no replay": [(strategies.replay.CohortReplay, "joined", no_replay)],
+    "no penalty": [(strategies.penalties.GaussianEWC, "after_backward", no_penalty)],
+    "no replay": [(strategies.reservoir.CohortReplay, "joined", no_replay)],
     "mean over users": [
         (strategies.template, "cohort_loss", mean_over_users),
-        (strategies.ewc, "cohort_loss", mean_over_users),
+        (strategies.penalties, "cohort_loss", mean_over_users),
     ],
     "padding counts": [
         (strategies.template, "cohort_loss", padding_counts),
-        (strategies.ewc, "cohort_loss", padding_counts),
+        (strategies.penalties, "cohort_loss", padding_counts),
     ],
-    "no decay": [(strategies.ewc.GaussianEWC, "after_training_exp", no_decay)],
-    "smallest keys": [(strategies.replay, "update_reservoirs", smallest_keys)],
+    "no decay": [(strategies.penalties.GaussianEWC, "after_training_exp", no_decay)],
+    "smallest keys": [(strategies.reservoir, "update_reservoirs", smallest_keys)],
 }
 
 

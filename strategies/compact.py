@@ -1,0 +1,143 @@
+"""Sequential EWC with less than the full Fisher information: diagonal, or diagonal plus a full leading block.
+
+In round coordinates the posterior is kept as mean and precision; the precision is full among the `rank`
+leading axes and diagonal beyond. An experience is learned by one exact step under that posterior (Woodbury,
+see `strategies.diagonal`); what is then dropped is the information between axes, which makes the result
+depend a little on the order. rank 0 is EWC with a diagonal Fisher information; rank m would be the full one,
+for which `exact_ewc` has the additive statistics instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paaplus.heads import Heads
+from paaplus.population.prior import Prior
+from strategies.base import Calibration
+from strategies.coordinates import Coordinates
+from strategies.state import CohortState, Layout
+from strategies.template import CohortTemplate
+from streams.experiences import CohortExperience
+
+
+class CompactTemplate(CohortTemplate):
+    """The cohort template with the gradient steps replaced by one exact step; all hooks still fire.
+
+    Args:
+        weight: [B, 1, m], round weights.
+        block: [B, q, q], precision among the leading axes.
+        diagonal: [B, m - q], precision of the others.
+        noise: [B], variance of one rating.
+    """
+
+    def __init__(self, *, weight: Tensor, block: Tensor, diagonal: Tensor, noise: Tensor) -> None:
+        super().__init__(weight=weight, learning_rate=1.0, epochs=1, batch_size=1)
+        self.block, self.diagonal = block, diagonal
+        self._noise = noise
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """One exact step over all rows of the experience."""
+        rows, weight = self.experience.rows, self.model.weight.detach()
+        rank = self.block.shape[-1]
+        root = (rows.w / self._noise[:, None, None]).sqrt()
+        z = rows.x * root
+        lead, rest = z[:, :, :rank], z[:, :, rank:]
+        spread = torch.cat(
+            [torch.linalg.solve(self.block, lead.mT), rest.mT / self.diagonal[:, :, None]], dim=1
+        )
+        system = z @ spread
+        system.diagonal(dim1=1, dim2=2).add_(1.0)
+        error = (rows.y - rows.x @ weight.mT) * root
+        self.model.weight.data = weight + (spread @ torch.linalg.solve(system, error)).mT
+        self.block = self.block + lead.mT @ lead
+        self.diagonal = self.diagonal + rest.square().sum(dim=1)
+
+
+class CompactEWC:
+    """Sequential EWC with a small state.
+
+    Args:
+        prior: Of the heads.
+        calibration: For the baseline.
+        rank: Axes with full information among them, 0..m.
+        dtype: Of the arithmetic.
+    """
+
+    name = "exact_ewc"
+
+    def __init__(self, prior: Prior, calibration: Prior, rank: int, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._prior = prior
+        self._coordinates = Coordinates(prior, dtype)
+        self._calibration = Calibration(calibration)
+        attributes, width = prior.mean.shape
+        self._rank = min(rank, width)
+        self._lower = torch.tril_indices(self._rank, self._rank)
+        self.layout: Layout = {"weight": (attributes, width)}
+        if self._rank:
+            self.layout["block"] = (attributes, self._lower.shape[1])
+        self.layout["diagonal"] = (attributes, width - self._rank)
+        self.layout |= self._calibration.layout
+
+    def initial_state(self, users: int) -> CohortState:
+        """The prior: weight 0, precision 1. What is kept is the information beyond the prior's."""
+        return {
+            name: torch.zeros(users, *shape, dtype=self.dtype)
+            for name, shape in self.layout.items()
+        }
+
+    def train(self, experience: CohortExperience, state: CohortState) -> CohortState:
+        """One exact step for every user."""
+        users, (attributes, width) = len(experience.user_ids), self._prior.mean.shape
+        blocks, rank = users * attributes, self._rank
+        result = dict(state) | self._calibration.update(experience.rows, state)
+        if not int(experience.rows.counts().sum()):
+            return {name: tensor.clone() for name, tensor in result.items()}
+        noise = torch.from_numpy(self._prior.noise).to(self.dtype).repeat(users)
+        template = CompactTemplate(
+            weight=state["weight"].reshape(blocks, 1, width),
+            block=self._block(state).reshape(blocks, rank, rank),
+            diagonal=1.0 + state["diagonal"].reshape(blocks, width - rank),
+            noise=noise,
+        )
+        template.learn(self._coordinates.turn_experience(experience))
+        result["weight"] = template.model.weight.detach().reshape(users, attributes, width)
+        result["diagonal"] = (template.diagonal - 1.0).reshape(users, attributes, width - rank)
+        if rank:
+            beyond = template.block - torch.eye(rank, dtype=self.dtype)
+            packed = beyond[:, self._lower[0], self._lower[1]]
+            result["block"] = packed.reshape(users, attributes, -1)
+        return result
+
+    def heads(self, state: CohortState) -> Heads:
+        """The posterior as far as it is kept."""
+        diagonal = (1.0 / (1.0 + state["diagonal"])).cpu().to(torch.float64).numpy()
+        if not self._rank:
+            return self._coordinates.heads(state["weight"], diagonal)
+        users, attributes, width = state["weight"].shape
+        covariance = np.zeros((users, attributes, width, width))
+        block = self._block(state).cpu().to(torch.float64).numpy()
+        covariance[:, :, : self._rank, : self._rank] = np.linalg.inv(block)
+        beyond = np.arange(self._rank, width)
+        covariance[:, :, beyond, beyond] = diagonal
+        return self._coordinates.heads(state["weight"], covariance)
+
+    def calibration(self, state: CohortState) -> Heads:
+        """The users' mean and slope alone."""
+        return self._calibration.heads(state)
+
+    def _block(self, state: CohortState) -> Tensor:
+        """[U, A, q, q], with the prior's."""
+        users, attributes = state["weight"].shape[:2]
+        block = torch.eye(self._rank, dtype=self.dtype).repeat(users, attributes, 1, 1)
+        if self._rank:
+            row, column = self._lower
+            packed = state["block"]
+            block[:, :, row, column] += packed
+            beside = row != column
+            block[:, :, column[beside], row[beside]] += packed[:, :, beside]
+        return block
