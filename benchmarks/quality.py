@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,15 @@ class Scores:
             self.warm[method, n][user] = _rank(guess[1], truth[1])
 
 
-def evaluate_fold(pack: Pack, fold: Fold, counts: tuple[int, ...], a: int, scores: Scores) -> None:
-    """Judge every method on the users of one fold."""
+def evaluate_fold(
+    pack: Pack,
+    fold: Fold,
+    counts: tuple[int, ...],
+    a: int,
+    scores: Scores,
+    methods: Sequence[str] = tuple(METHODS),
+) -> None:
+    """Judge the baselines and some strategies on the users of one fold."""
     population = fold.population
     prior = _attribute(population.prior, a)
     calibration = _attribute(population.calibration, a)
@@ -117,7 +125,8 @@ def evaluate_fold(pack: Pack, fold: Fold, counts: tuple[int, ...], a: int, score
     users = [f"u{case.user}" for case in fold.cases]
     known_rows = np.stack([psi[pack.item[case.known]] for case in fold.cases])
     known_scores = np.stack([pack.score[case.known] for case in fold.cases])
-    for method, (name, config) in METHODS.items():
+    for method in methods:
+        name, config = METHODS[method]
         heads = feed(name, prior, calibration, users, known_rows, known_scores, counts, config)
         for n, head in heads.items():
             for u, case in enumerate(fold.cases):

@@ -1,0 +1,142 @@
+"""What 20 % hostile raters do to the honest ones: how much is `lost` of their lead over clean calibration.
+
+The pack, splits and figures are those of `benchmarks.quality`; hostile are a fifth of the users behind the
+population model, never those who are evaluated. Four ways: everything the middle of the own scale
+(`constant`), the scale turned round (`inverted`), uniform noise (`random`), and honest but for the highest
+score to one item, the same for all (`coordinated`), where each hostile user's ratings name that item.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.packs import Pack, folds_of, load_pack, split_pack
+from benchmarks.quality import MAIN, Scores, evaluate_fold
+from paaplus.errors import PaaplusError
+from paaplus.events import ATTRIBUTES
+
+WAYS = ("none", "constant", "inverted", "random", "coordinated")
+SHARE = 0.2
+
+
+def corrupt(pack: Pack, way: str, honest: set[int], share: float, seed: int) -> Pack:
+    """The pack with a share of the users, none of them `honest`, gone hostile."""
+    rng = np.random.default_rng(seed)
+    others = np.array([u for u in range(pack.users) if u not in honest])
+    count = min(round(share * pack.users), len(others))
+    hostile = np.isin(pack.user, rng.choice(others, count, replace=False))
+    score: NDArray[np.float64] = pack.score.copy()
+    item = pack.item.copy()
+    if way == "constant":
+        score[hostile] = 5.0
+    elif way == "inverted":
+        score[hostile] = 10 - score[hostile]
+    elif way == "random":
+        score[hostile] = rng.uniform(0, 10, int(hostile.sum()))
+    elif way == "coordinated":
+        target = int(np.bincount(item).argmin())
+        for user in np.unique(pack.user[hostile]):
+            row = np.flatnonzero(pack.user == user)[0]
+            item[row], score[row] = target, 10.0
+    return replace(pack, score=score, item=item)
+
+
+def study(
+    folder: Path,
+    task: str | None,
+    attribute: str,
+    *,
+    share: float,
+    count: int,
+    seed: int,
+    most: int,
+) -> dict[str, Any]:
+    """Gains of the honest users under every way."""
+    pack = load_pack(folder, task, attribute, seed)
+    split = split_pack(pack, [0, count], seed)
+    rng = np.random.default_rng(seed)
+    # Judged are half of those who can be; the hostile come from all the others.
+    candidates = np.array(sorted(split.cases))
+    honest = set(rng.choice(candidates, len(candidates) // 2, replace=False).tolist())
+    split = replace(split, cases={u: case for u, case in split.cases.items() if u in honest})
+    rows: list[dict[str, Any]] = []
+    floor = 0.0
+    for way in WAYS:
+        scores = Scores()
+        spoiled = corrupt(pack, way, honest, share, seed) if way != "none" else pack
+        for fold in folds_of(spoiled, split, attribute, seed, most):
+            if fold.cases:
+                evaluate_fold(
+                    spoiled, fold, split.counts, ATTRIBUTES.index(attribute), scores,
+                    methods=(MAIN,),
+                )  # fmt: skip
+        n = split.counts[-1]
+        own, base = scores.cold[MAIN, n], scores.cold["calibration", n]
+        gain = np.array([own[u][0] - base[u][0] for u in own])
+        level = float(np.mean([own[u][0] for u in own]))
+        # What is left of the lead over the calibration of a clean system.
+        if not rows:
+            floor = float(np.mean([base[u][0] for u in base]))
+        lead = rows[0]["srcc"] - floor if rows else level - floor
+        rows.append(
+            {
+                "way": way,
+                "n": n,
+                "srcc": round(level, 5),
+                "mae": round(float(np.mean([own[u][1] for u in own])), 5),
+                "gain": round(float(gain.mean()), 5),
+                "gain_se": round(float(gain.std(ddof=1) / np.sqrt(len(gain))), 5),
+                "lost": round(1 - (level - floor) / lead, 4) if lead > 0 else None,
+            }
+        )
+    return {"pack": pack.name, "task": task, "users": len(honest), "share": share, "rows": rows}
+
+
+def main(words: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
+    parser.add_argument("pack", type=Path, help="folder with ratings.parquet and item_features.npz")
+    parser.add_argument("--task")
+    parser.add_argument("--attribute", choices=ATTRIBUTES, default="appearance")
+    parser.add_argument("--share", type=float, default=SHARE)
+    parser.add_argument("--count", type=int, default=100, help="ratings of the user's own")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--most", type=int, default=120)
+    given = parser.parse_args(words)
+    try:
+        with Console(stderr=True).status("five ways, five folds each"):
+            result = study(
+                given.pack, given.task, given.attribute,
+                share=given.share, count=given.count, seed=given.seed, most=given.most,
+            )  # fmt: skip
+    except PaaplusError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if given.json:
+        print(json.dumps(result))
+        return 0
+    table = Table(
+        "way", "SRCC", "MAE", "gain", "±", "lost", title=f"{result['users']} honest users"
+    )
+    for row in result["rows"]:
+        table.add_row(
+            row["way"], f"{row['srcc']:.3f}", f"{row['mae']:.3f}", f"{row['gain']:+.4f}",
+            f"{row['gain_se']:.4f}", "" if row["lost"] is None else f"{row['lost']:+.0%}",
+        )  # fmt: skip
+    Console().print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
