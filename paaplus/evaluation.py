@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paaplus.errors import NotFoundError
-from paaplus.metrics import srcc
+from paaplus.metrics import grouped_srcc
 
 FEWEST_FOR_RANKS = 5
 """Ratings of one attribute below which a rank correlation says nothing."""
@@ -103,12 +103,7 @@ def evaluate(
         errors[name] = np.abs(error)
         absolute[name] = _mean(np.abs(error), owner, count)
         squared[name] = _mean(error**2, owner, count)
-        ranks[name] = np.array(
-            [
-                _user_ranks(predicted[start[u] : start[u + 1]], scores[start[u] : start[u + 1]])
-                for u in range(users)
-            ]
-        )
+        ranks[name] = _ranks(predicted, scores, row_owner, users)
     return UserReports(user_ids, count, absolute, squared, ranks, errors, owner)
 
 
@@ -118,14 +113,19 @@ def _mean(values: Array, owner: NDArray[np.int64], count: NDArray[np.int64]) -> 
     return mean
 
 
-def _user_ranks(predicted: Array, scores: Array) -> float:
-    found = []
+def _ranks(predicted: Array, scores: Array, owner: NDArray[np.int64], users: int) -> Array:
+    """SRCC per user [U]: the mean over the attributes with enough ratings of it."""
+    found = np.full((scores.shape[1], users), np.nan)
     for a in range(scores.shape[1]):
         given = ~np.isnan(scores[:, a])
-        if given.sum() >= FEWEST_FOR_RANKS:
-            found.append(srcc(predicted[given, a], scores[given, a]))
-    found = [value for value in found if not np.isnan(value)]
-    return float(np.mean(found)) if found else float("nan")
+        of = owner[given]
+        enough = np.bincount(of, minlength=users) >= FEWEST_FOR_RANKS
+        found[a] = grouped_srcc(predicted[given, a], scores[given, a], of, users)
+        found[a, ~enough] = np.nan
+    present = ~np.isnan(found)
+    total, count = np.where(present, found, 0.0).sum(axis=0), present.sum(axis=0)
+    mean: Array = np.divide(total, count, out=np.full(users, np.nan), where=count > 0)
+    return mean
 
 
 def forgetting(matrix: Array) -> float:

@@ -187,8 +187,9 @@ def decide(reports: UserReports, thresholds: GateThresholds) -> GateResult:
     }
     decisions = []
     threshold = thresholds.mae()
+    worse_than_calibration = norm.cdf(-calibration.value / calibration.error)
     for u, user_id in enumerate(reports.user_ids):
-        probability = float(norm.cdf(-calibration.value[u] / calibration.error[u]))
+        probability = float(worse_than_calibration[u])
         own = {
             "heldout_scores": float(reports.count[u]),
             "mae_challenger": float(reports.absolute["challenger"][u]),

@@ -7,18 +7,19 @@ moment, the next round does the same again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy import Connection
 
 from paaplus import __version__
 from paaplus.packs import write_pack
 from paaplus.population import Population
 from paaplus.promotion import GateThresholds, decide
-from paaplus.store import Release, Store
+from paaplus.store import Release, Rows, Store
 from paaplus.store.heads import Basis, HeadRow, Lease
 from paaplus.store.releases import Promotion
 from strategies.base import Strategy
@@ -135,11 +136,10 @@ class Retrainer:
             if not due:
                 return None
             last_user = due[-1].user_id
-            before = self._ready(due, size)
+            before, new = self._ready(connection, due, size)
             users = [head.user_id for head in before]
             learned = [head.learned for head in before]
             numbers, keys = decode_memories([head.memory for head in before])
-            new = self._store.feedback.next_ratings(connection, users, learned, size)
             memory = self._store.feedback.ratings_by_number(connection, users, numbers)
             held_out = self._store.feedback.held_out(
                 connection, users, [done + size for done in learned]
@@ -219,17 +219,16 @@ class Retrainer:
             )
         return Round(lease.cohort, len(users), len(new.seq), release.promoted, release, last_user)
 
-    def _ready(self, due: Sequence[HeadRow], size: int) -> list[HeadRow]:
-        """Those whose next experience has no item that still waits for its features."""
-        users = [head.user_id for head in due]
-        with self._store.read() as connection:
-            rows = self._store.feedback.next_ratings(
-                connection, users, [head.learned for head in due], size
-            )
+    def _ready(
+        self, connection: Connection, due: list[HeadRow], size: int
+    ) -> tuple[list[HeadRow], Rows]:
+        """Those whose next experience has no item that still waits for its features, and its rows."""
+        while True:
+            users, learned = [head.user_id for head in due], [head.learned for head in due]
+            rows = self._store.feedback.next_ratings(connection, users, learned, size)
             waiting = self._store.items.waiting(connection, rows.item_ids)
-        blocked = {
-            users[u]
-            for u in range(len(users))
-            if waiting.intersection(rows.item_ids[rows.start[u] : rows.start[u + 1]])
-        }
-        return [head for head in due if head.user_id not in blocked]
+            if not waiting:
+                return due, rows
+            owner = np.repeat(np.arange(len(users)), np.diff(rows.start))
+            blocked = set(owner[np.isin(rows.item_ids, list(waiting))].tolist())
+            due = [head for u, head in enumerate(due) if u not in blocked]

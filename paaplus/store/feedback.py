@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, and_, func, or_, select
+from sqlalchemy import Connection, Select, func, select
 
 from paaplus.events import ATTRIBUTES
 from paaplus.store.rows import Rows
@@ -60,16 +61,13 @@ class Feedback:
             Rows in the order of `user_ids`; `seq` is the rating's number.
         """
         found: list[Any] = []
-        for some in chunks(zip(user_ids, learned, strict=True), 500):  # depth of the OR
-            spans = [
-                and_(
-                    feedback.c.user_id == user_id,
-                    feedback.c.rating_no > done,
-                    feedback.c.rating_no <= done + count,
-                )
-                for user_id, done in some
-            ]
-            found += connection.execute(_rating_query().where(or_(*spans))).all()
+        for done, users in _by_number(user_ids, learned):
+            query = _rating_query().where(
+                feedback.c.user_id.in_(users),
+                feedback.c.rating_no > done,
+                feedback.c.rating_no <= done + count,
+            )
+            found += connection.execute(query).all()
         return _ragged(user_ids, found)
 
     def ratings_by_number(
@@ -95,12 +93,16 @@ class Feedback:
         """
         limit = feedback.alias("learned_last")
         found: list[Any] = []
-        for some in chunks(zip(user_ids, learned, strict=True), 500):
-            last = [and_(limit.c.user_id == u, limit.c.rating_no == n) for u, n in some]
+        for number, users in _by_number(user_ids, learned):
             query = (
                 select(feedback.c.user_id, feedback.c.seq, feedback.c.item_id, *_SCORES)
                 .join(limit, limit.c.user_id == feedback.c.user_id)
-                .where(or_(*last), feedback.c.held_out, feedback.c.seq < limit.c.seq)
+                .where(
+                    limit.c.user_id.in_(users),
+                    limit.c.rating_no == number,
+                    feedback.c.held_out,
+                    feedback.c.seq < limit.c.seq,
+                )
             )
             found += connection.execute(query).all()
         return _ragged(user_ids, found)
@@ -127,6 +129,16 @@ class Feedback:
         )
         query = select(item.c.item_id).where(item.c.item_id.not_in(rated)).order_by(item.c.item_id)
         return list(connection.scalars(query.limit(limit)))
+
+
+def _by_number(user_ids: Sequence[str], numbers: Sequence[int]) -> Iterator[tuple[int, list[str]]]:
+    """Users by number: experiences are blocks, so that many users stand at the same one."""
+    users: dict[int, list[str]] = defaultdict(list)
+    for user_id, number in zip(user_ids, numbers, strict=True):
+        users[number].append(user_id)
+    for number, mine in users.items():
+        for some in chunks(mine):
+            yield number, some
 
 
 def _rating_query() -> Select[Any]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from paaplus.heads import information_posterior, pack_lower, predict, unpack_lower
-from paaplus.metrics import mae, plcc, srcc
+from paaplus.metrics import grouped_srcc, mae, plcc, srcc
 
 scores = st.floats(0, 10, allow_nan=False).map(lambda v: round(v, 1))
 pairs = st.integers(3, 40).flatmap(
@@ -87,3 +87,23 @@ def test_triangles_round_trip(m: int) -> None:
     matrix = np.random.default_rng(m).normal(size=(2, m, m))
     matrix = matrix + matrix.transpose(0, 2, 1)
     np.testing.assert_array_equal(unpack_lower(pack_lower(matrix)), matrix)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), st.integers(0, 3), st.integers(-3, 3)), min_size=0, max_size=40
+    )
+)
+def test_grouped_rank_correlation_is_scipys_in_every_group(
+    rows: list[tuple[int, int, int]],
+) -> None:
+    owner = np.array([row[0] for row in rows], dtype=np.int64)
+    x, y = (np.array([row[n] for row in rows], dtype=np.float64) for n in (1, 2))
+    found = grouped_srcc(x, y, owner, 6)
+    for group in range(6):
+        a, b = x[owner == group], y[owner == group]
+        if len(a) < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+            assert np.isnan(found[group])
+        else:
+            assert found[group] == pytest.approx(scipy.stats.spearmanr(a, b).statistic, abs=1e-12)
