@@ -81,6 +81,25 @@ class ItemScore:
     population: str
 
 
+@dataclass(frozen=True, slots=True)
+class ServedHead:
+    """A head and the population model that it stands on.
+
+    Attributes:
+        mean: [A, m], and `covariance` [A, m, m].
+        covariance: See `mean`.
+        population: The model, and `base` its version.
+        base: See `population`.
+        version: The user's head version; None where it is the population's.
+    """
+
+    mean: NDArray[np.floating]
+    covariance: NDArray[np.floating]
+    population: Population
+    base: str
+    version: int | None
+
+
 class Scorer:
     """Scores items. Safe to share between threads; keeps packs and population models open.
 
@@ -113,6 +132,30 @@ class Scorer:
         """
         if not item_ids:
             return []
+        head = self.head(user_id, version=version)
+        population = head.population
+        rows = population.rows(item_ids, self._features(item_ids, population.trunk))
+        unseen = population.unseen_variance(item_ids)
+        means, stds = predict(head.mean, head.covariance, rows, population.prior.noise, unseen)
+        return [
+            ItemScore(
+                item_id,
+                mean=dict(zip(ATTRIBUTES, map(float, means[i]), strict=True)),
+                std=dict(zip(ATTRIBUTES, map(float, stds[i]), strict=True)),
+                model="population" if head.version is None else "personal",
+                version=head.version,
+                population=head.base,
+            )
+            for i, item_id in enumerate(item_ids)
+        ]
+
+    def head(self, user_id: str, *, version: int | None = None) -> ServedHead:
+        """What a user is scored with.
+
+        Raises:
+            NotFoundError: No population model yet, or no such version.
+            PackError: A damaged file, or a pointer to another user's head.
+        """
         pointer = self._pointer(user_id, version)
         base = pointer.population if pointer else self._source.current_population()
         if base is None:
@@ -122,24 +165,11 @@ class Scorer:
             )
         population = self._population(base)
         if pointer is None:
-            mean, covariance = population.prior.mean, population.prior.covariance
-        else:
-            # `user_id`, not the pointer's: the pack refuses a pointer to somebody else's row.
-            mean, covariance = self._packs.open(pointer.pack).head(pointer.row, user_id)
-        rows = population.rows(item_ids, self._features(item_ids, population.trunk))
-        unseen = population.unseen_variance(item_ids)
-        means, stds = predict(mean, covariance, rows, population.prior.noise, unseen)
-        return [
-            ItemScore(
-                item_id,
-                mean=dict(zip(ATTRIBUTES, map(float, means[i]), strict=True)),
-                std=dict(zip(ATTRIBUTES, map(float, stds[i]), strict=True)),
-                model="personal" if pointer else "population",
-                version=pointer.version if pointer else None,
-                population=base,
-            )
-            for i, item_id in enumerate(item_ids)
-        ]
+            prior = population.prior
+            return ServedHead(prior.mean, prior.covariance, population, base, None)
+        # `user_id`, not the pointer's: the pack refuses a pointer to somebody else's row.
+        mean, covariance = self._packs.open(pointer.pack).head(pointer.row, user_id)
+        return ServedHead(mean, covariance, population, base, pointer.version)
 
     def clear(self) -> None:
         """Forget open packs and population models, e.g. after an erasure."""

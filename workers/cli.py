@@ -20,6 +20,7 @@ COMMANDS = {
     "retrain": ("workers.commands.learning", "Due users -> strategy -> gate -> registry."),
     "run": ("workers.commands.learning", "Ingest, embed and retrain, until stopped."),
     "score": ("workers.commands.serving", "Scores of items for a user, with uncertainty."),
+    "suggest": ("workers.commands.serving", "Items to ask a user about next."),
     "status": ("workers.commands.serving", "Lag, due users, versions, dead letters."),
     "rollback": ("workers.commands.serving", "An earlier version becomes champion again."),
     "config": ("workers.commands.serving", "Check or show the configuration."),

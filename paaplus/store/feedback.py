@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -122,13 +123,13 @@ class Feedback:
         """Number of users who ever gave feedback."""
         return int(connection.execute(select(func.count()).select_from(app_user)).scalar_one())
 
-    def unrated_items(self, connection: Connection, user_id: str, limit: int) -> list[str]:
-        """Some items that the user has not rated, in the order of their ids."""
+    def unrated_items(self, connection: Connection, user_id: str) -> list[str]:
+        """Items with features that the user has not spoken of, in the order of their ids."""
         rated = select(feedback.c.item_id).where(
             feedback.c.user_id == user_id, feedback.c.item_id.is_not(None)
         )
-        query = select(item.c.item_id).where(item.c.item_id.not_in(rated)).order_by(item.c.item_id)
-        return list(connection.scalars(query.limit(limit)))
+        query = select(item.c.item_id).where(item.c.state == "ready", item.c.item_id.not_in(rated))
+        return list(connection.scalars(query.order_by(item.c.item_id)))
 
 
 def _by_number(user_ids: Sequence[str], numbers: Sequence[int]) -> Iterator[tuple[int, list[str]]]:
@@ -152,8 +153,8 @@ def _score_matrix(scores: Sequence[Sequence[float | None]]) -> NDArray[np.float6
 
 def _ragged(user_ids: Sequence[str], found: Sequence[Any]) -> Rows:
     """Group (user, seq, item, scores…) by user, in the order of `user_ids`."""
-    found = sorted(found, key=lambda row: (row[0], row[1]))
-    by_user = {user_id: list(rows) for user_id, rows in groupby(found, key=lambda row: row[0])}
+    found = sorted(found, key=itemgetter(0, 1))
+    by_user = {user_id: list(rows) for user_id, rows in groupby(found, key=itemgetter(0))}
     ordered = [row for user_id in user_ids for row in by_user.get(user_id, ())]
     lengths = [len(by_user.get(user_id, ())) for user_id in user_ids]
     return Rows(

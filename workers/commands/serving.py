@@ -1,4 +1,4 @@
-"""`score`, `status`, `rollback`, `config`: what a reader or an operator asks."""
+"""`score`, `suggest`, `status`, `rollback`, `config`: what a reader or an operator asks."""
 
 from __future__ import annotations
 
@@ -62,6 +62,23 @@ def _version(text: str) -> int:
     if not text.isdecimal():
         raise click.BadParameter("champion, or a version number", param_hint="--as-of")
     return int(text)
+
+
+@click.command("suggest")
+@click.option("--user", "user_id", required=True, help="Who is to be asked.")
+@click.option("-n", "count", default=5, show_default=True, type=click.IntRange(1, 1000))
+@common
+def suggest_command(user_id: str, count: int, config: Config, as_json: bool) -> None:
+    """Items whose ratings would tell most about the user's taste, best first, each unlike the others."""
+    from workers.suggest import suggest
+
+    found = suggest(config, user_id, count)
+
+    def text() -> None:
+        for one in found:
+            click.echo(f"{one['item']:<24} removes {one['gain']:.3f} of the variance of a score")
+
+    show({"user": user_id, "items": found}, as_json, text)
 
 
 @click.command("status")
