@@ -43,6 +43,7 @@ from paaplus.metrics import mae, srcc
 from paaplus.population.items import principal_components
 from paaplus.population.prior import HEAD, Prior
 from strategies import STRATEGIES, StrategyConfig
+from workers.plots import plot_quality
 
 Array = NDArray[np.float64]
 LEVELS = (0.5, 0.8, 0.95)
@@ -244,6 +245,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--attribute", choices=ATTRIBUTES, default="appearance")
     parser.add_argument("--counts", default="0,3,10,30,100", help="ratings of the user's own")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--plot", type=Path, help="also draw the gains, as .png")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most", type=int, default=120, help="users evaluated per fold, at most")
     given = parser.parse_args(words)
@@ -255,6 +257,8 @@ def main(words: list[str] | None = None) -> int:
     except PaaplusError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if given.plot is not None:
+        plot_quality(result, given.plot)
     if given.json:
         print(json.dumps(result))
         return 0

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 COLOURS = {"population": "#8d99ae", "calibration": "#e69f00", "personal": "#0072b2"}
 """Told apart also by those who do not see all colours (Okabe & Ito)."""
+
+METHODS = {
+    "residual_ridge": ("#e69f00", "s"),
+    "naive": ("#d55e00", "v"),
+    "replay_ewc": ("#009e73", "^"),
+    "exact_ewc": ("#0072b2", "o"),
+}
+"""Colour and marker of the methods that `plot_quality` shows."""
 
 
 def plot_rounds(history: Sequence[Mapping[str, float]], path: Path) -> None:
@@ -42,4 +51,41 @@ def plot_rounds(history: Sequence[Mapping[str, float]], path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="y", alpha=0.25)
     figure.suptitle("Pictures that nobody was asked about", fontsize=10)
+    figure.savefig(path, dpi=130)
+
+
+def plot_quality(result: Mapping[str, Any], path: Path) -> None:
+    """Rank correlation gained over calibration against the ratings that a user has given.
+
+    Args:
+        result: What `benchmarks.quality` prints as JSON.
+        path: A .png file to write.
+    """
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    lines = {name: [row for row in result["rows"] if row["method"] == name] for name in METHODS}
+    lines["another user's taste"] = result["swapped"]
+    counts = [row["n"] for row in lines["exact_ewc"]]
+    for (name, rows), (colour, marker) in zip(
+        lines.items(), [*METHODS.values(), ("#999999", "x")], strict=True
+    ):
+        axis.errorbar(
+            range(len(rows)),
+            [row["gain"] for row in rows],
+            [row["gain_se"] for row in rows],
+            color=colour,
+            marker=marker,
+            markersize=4,
+            capsize=2,
+            label=name,
+        )
+    axis.axhline(0, color="#333333", linewidth=0.8)
+    axis.set_xticks(range(len(counts)), [str(n) for n in counts])
+    axis.set_xlabel("ratings of the user's own", fontsize=8)
+    axis.set_title("SRCC gained over the user's mean and slope, on items nobody rated", fontsize=9)
+    axis.tick_params(labelsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", alpha=0.25)
+    axis.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)

@@ -1,0 +1,81 @@
+"""The quality benchmark on a small simulated pack: its figures hang together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from benchmarks import hostile, quality, suggest
+from benchmarks.simulated_pack import write_pack
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pack")
+    assert write_pack(folder, users=60, items=150, rounds=9, seed=3) > 4000
+    return folder
+
+
+def printed(capsys: pytest.CaptureFixture[str], module: Any, *words: str) -> dict[str, Any]:
+    assert module.main([*words, "--json"]) == 0
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return result
+
+
+def test_the_default_beats_the_baselines_and_another_users_taste_does_not(
+    pack: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plot = tmp_path / "plot.png"
+    words = [str(pack), "--counts", "0,3,10,30", "--plot", str(plot)]
+    result = printed(capsys, quality, *words)
+    with Image.open(plot) as picture:
+        assert picture.size[0] > 600
+    rows = {(row["method"], row["n"]): row for row in result["rows"]}
+    for n in (3, 10, 30):
+        assert rows["exact_ewc", n]["gain"] > 2 * rows["exact_ewc", n]["gain_se"]
+        assert rows["exact_ewc", n]["srcc"] == pytest.approx(rows["joint", n]["srcc"], abs=1e-4)
+        assert rows["replay_ewc", n]["gain"] > 0.9 * rows["joint", n]["gain"]
+        assert rows["exact_ewc_diagonal", n]["gain"] > 0.9 * rows["joint", n]["gain"]
+        assert rows["calibration", n]["gain"] == 0
+    assert all(row["gain"] == 0 for (m, n), row in rows.items() if n == 0 and m != "ridge")
+    assert result["swapped"][-1]["gain"] < 0
+    for level, share in result["coverage"].items():
+        assert share == pytest.approx(float(level), abs=0.08)
+    assert result["users"] >= 40
+
+
+def test_asking_for_suggestions_is_paired_with_asking_at_random(
+    pack: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = printed(capsys, suggest, str(pack), "--most", "20")
+    first, *_, last = result["rows"]
+    assert first["srcc_random"] == first["srcc_suggested"]
+    assert last["n"] == 20
+    assert last["mae_suggested"] < last["mae_random"] + 3 * last["mae_gain_se"]
+
+
+def test_hostile_raters_are_none_of_the_judged(
+    pack: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = printed(capsys, hostile, str(pack), "--count", "30")
+    assert [row["way"] for row in result["rows"]] == list(hostile.WAYS)
+    assert result["rows"][0]["lost"] == 0
+    read = hostile.load_pack(pack, None, "appearance", 0)
+    honest = set(range(10))
+    for way in hostile.WAYS[1:]:
+        spoiled = hostile.corrupt(read, way, honest, 0.2, 0)
+        changed = (spoiled.score != read.score) | (spoiled.item != read.item)
+        users = set(read.user[changed].tolist())
+        assert 0 < len(users) <= 12
+        assert not users & honest
+
+
+def test_a_folder_without_ratings_is_an_error_with_a_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert quality.main([str(tmp_path)]) == 1
+    assert "ratings.parquet" in capsys.readouterr().err
