@@ -38,7 +38,7 @@ from benchmarks.feeding import feed
 from benchmarks.packs import Case, Fold, Pack, folds_of, load_pack, split_pack
 from paaplus.errors import PaaplusError
 from paaplus.events import ATTRIBUTES
-from paaplus.heads import predict
+from paaplus.heads import Heads, predict
 from paaplus.metrics import mae, srcc
 from paaplus.population.items import principal_components
 from paaplus.population.prior import HEAD, Prior
@@ -150,14 +150,13 @@ def _swap(pack: Pack, fold: Fold, psi: Array, n: int, mean: Array, scores: Score
 
 
 def _cover(
-    pack: Pack, fold: Fold, psi: Array, unseen: Array, head: Any, prior: Prior, scores: Scores
+    pack: Pack, fold: Fold, psi: Array, unseen: Array, head: Heads, prior: Prior, scores: Scores
 ) -> None:
     """Share of held-out ratings inside the central intervals, per user."""
     for u, case in enumerate(fold.cases):
         items = pack.item[case.cold]
-        noise = prior.noise if head.noise is None else head.noise[u]
         mean, std = predict(
-            head.mean[u], head.covariance[u], psi[items][:, None], noise, unseen[items]
+            head.mean[u], head.covariance[u], psi[items][:, None], prior.noise, unseen[items]
         )
         away = np.abs(pack.score[case.cold] - mean[:, 0]) / std[:, 0]
         for level in LEVELS:

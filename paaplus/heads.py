@@ -24,12 +24,10 @@ class Heads:
     Attributes:
         mean: float [U, A, m], weights.
         covariance: float [U, A, m, m], their uncertainty.
-        noise: float [U, A], variance of one rating by each user; None: the prior's, for all.
     """
 
     mean: NDArray[np.floating]
     covariance: NDArray[np.floating]
-    noise: NDArray[np.floating] | None = None
 
 
 def predict(
