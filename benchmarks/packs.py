@@ -117,11 +117,14 @@ def split_pack(pack: Pack, counts: Sequence[int], seed: int) -> Split:
     rated = np.unique(pack.item)
     held_out = np.zeros(len(pack.item_ids), dtype=bool)
     held_out[rng.choice(rated, round(HELD_OUT * len(rated)), replace=False)] = True
-    fewest = 30 if len(rated) >= 300 else 20
     places = np.split(np.argsort(pack.user, kind="stable"), np.cumsum(np.bincount(pack.user))[:-1])
     inside = [rows[~held_out[pack.item[rows]]] for rows in places]
     outside = [rows[held_out[pack.item[rows]]] for rows in places]
-    judged = [u for u in range(pack.users) if len(outside[u]) >= fewest]
+    # As many ratings to be judged by as 20 users have: a rank correlation of ten is a poor one.
+    for fewest in (30, 20, 10):
+        judged = [u for u in range(pack.users) if len(outside[u]) >= fewest]
+        if len(judged) >= FEWEST_USERS and (fewest < 30 or len(rated) >= 300):
+            break
     top = max(counts)
     # Ten more than are learned from, so that there are warm items too.
     while sum(len(inside[u]) >= top + 10 for u in judged) < FEWEST_USERS and top > 10:
