@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -153,14 +151,18 @@ def _score_matrix(scores: Sequence[Sequence[float | None]]) -> NDArray[np.float6
 
 def _ragged(user_ids: Sequence[str], found: Sequence[Any]) -> Rows:
     """Group (user, seq, item, scores…) by user, in the order of `user_ids`."""
-    found = sorted(found, key=itemgetter(0, 1))
-    by_user = {user_id: list(rows) for user_id, rows in groupby(found, key=itemgetter(0))}
-    ordered = [row for user_id in user_ids for row in by_user.get(user_id, ())]
-    lengths = [len(by_user.get(user_id, ())) for user_id in user_ids]
+    place = {user_id: n for n, user_id in enumerate(user_ids)}
+    # Columns at once: rows of SQLAlchemy are slow to sort and to look into.
+    columns = list(zip(*found, strict=True)) or [()] * (3 + len(ATTRIBUTES))
+    owner = np.array([place[user_id] for user_id in columns[0]], dtype=np.int64)
+    seq = np.array(columns[1], dtype=np.int64)
+    order = np.lexsort((seq, owner))
+    scores = np.array(columns[3:], dtype=np.float64).T  # None becomes NaN
+    counts = np.bincount(owner, minlength=len(user_ids))
     return Rows(
         user_ids=tuple(user_ids),
-        start=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        seq=np.array([row[1] for row in ordered], dtype=np.int64),
-        item_ids=np.array([row[2] for row in ordered], dtype=object),
-        scores=_score_matrix([row[3:] for row in ordered]),
+        start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        seq=seq[order],
+        item_ids=np.array(columns[2], dtype=object)[order],
+        scores=scores[order],
     )
