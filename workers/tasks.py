@@ -11,6 +11,7 @@ from typing import Any
 from paaplus.errors import EventError, LogError, NotFoundError
 from paaplus.events import Event, Item, decode, encode, partition_key
 from paaplus.store import Store, open_store
+from paaplus.store.letters import Letter
 from streams.ingest import Ingestor
 from streams.log import open_log
 from streams.topics import FEEDBACK, ITEMS
@@ -140,7 +141,7 @@ def redrive(config: Config, reason: str | None) -> dict[str, Any]:
                     break
                 for topic in (ITEMS, FEEDBACK):
                     mine = [letter for letter in letters if letter.topic == topic]
-                    log.append(topic, [(letter.key or b"", letter.value) for letter in mine])
+                    log.append(topic, [(_key(letter), letter.value) for letter in mine])
                 ids = [letter.id for letter in letters if letter.id is not None]
                 with store.write() as connection:
                     store.letters.mark_redriven(connection, ids, now=now())
@@ -150,3 +151,13 @@ def redrive(config: Config, reason: str | None) -> dict[str, Any]:
     if not redriven:
         raise NotFoundError("no dead letter waits", "`paaplus dead-letters list` shows them")
     return {"redriven": redriven, "next": "paaplus ingest --once"}
+
+
+def _key(letter: Letter) -> bytes:
+    """The record's key; for a record that had none (Kafka takes such), the one that its event asks for."""
+    if letter.key is not None:
+        return letter.key
+    try:
+        return partition_key(decode(letter.value))
+    except EventError:
+        return b""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import update
 
 from paaplus.errors import NotFoundError
 from paaplus.store import open_store
 from paaplus.store.letters import DeadLetters
+from paaplus.store.tables import dead_letter
 from streams.topics import FEEDBACK, ITEMS
 from workers.config import Config
 from workers.simulate import SimulatedWorld
@@ -73,5 +75,17 @@ def test_redriving_twice_changes_nothing(
     redrive(config, None)
     with pytest.raises(NotFoundError, match="no dead letter waits"):
         redrive(config, None)
+    ingest_once(config, quiet=True)
+    check_once(config, world)
+
+
+def test_a_letter_whose_record_had_no_key_goes_back_under_its_users(
+    late: tuple[Config, SimulatedWorld, int], append: Append
+) -> None:
+    config, world, _ = late
+    with open_store(config.store_url) as store, store.write() as connection:
+        connection.execute(update(dead_letter).values(key=None))  # as Kafka hands over such records
+    append(config, ITEMS, world.given_items())
+    redrive(config, None)
     ingest_once(config, quiet=True)
     check_once(config, world)
