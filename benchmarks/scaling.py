@@ -106,9 +106,10 @@ def fill(home: Path, users: int, seed: int) -> None:
                             "event_id": UUID(int=(n + 1) * 100 + k).bytes,
                             "user_id": user_id,
                             "seq": k + 1,
-                            "rating_no": None if held else k + 1 - HELD_OUT,
+                            "number": None if held else k + 1 - HELD_OUT,
                             "held_out": held,
                             "kind": "rating",
+                            "channel": "rating",
                             "item_id": item_ids[i],
                             "appearance": given[0],
                             "health": given[1],
@@ -124,6 +125,8 @@ def fill(home: Path, users: int, seed: int) -> None:
                     "events": RATINGS + HELD_OUT,
                     "ratings": RATINGS,
                     "held_out": HELD_OUT,
+                    "observations": RATINGS,
+                    "retracted": 0,
                 }
                 for u in ids
             ]
@@ -140,7 +143,7 @@ def maths(config: Config, users: int) -> float:
         population = found[0]
         ids = [f"u{n:07d}" for n in range(min(users, COHORT))]
         with store.read() as connection:
-            rows = store.feedback.next_ratings(connection, ids, [0] * len(ids), RATINGS)
+            rows = store.feedback.next_observations(connection, ids, [0] * len(ids), RATINGS)
             known, vectors = store.items.features(connection, "given")
     psi = population.rows(known, vectors)
     place = np.searchsorted(np.array(known, dtype=str), rows.item_ids.astype(str))

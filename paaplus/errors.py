@@ -5,6 +5,7 @@ PaaplusError
 ├── ConfigError            (ValueError)       a setting is missing, unknown or contradicts another
 │   └── PluginRefusedError                    an Avalanche plugin that is wrong on regression
 ├── EventError             (ValueError)       bytes that are not an event of the contract
+├── CommentError           (ValueError)       an analyser failed on a comment
 ├── LogError               (OSError)          the event log cannot be used as asked
 │   └── LogUnavailableError                   it cannot be reached, or refuses us
 ├── StoreError             (RuntimeError)     the store cannot be used as asked
@@ -62,6 +63,10 @@ class EventError(PaaplusError, ValueError):
         super().__init__(f"{field}: {message}", remedy)
         self.reason = reason
         self.field = field
+
+
+class CommentError(PaaplusError, ValueError):
+    """An analyser raised on a comment, or answered something that is no opinion."""
 
 
 class LogError(PaaplusError, OSError):

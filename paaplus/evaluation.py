@@ -6,7 +6,7 @@ rating is predicted by the live head before it is learned; Gama, Sebastião & Ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,6 +105,38 @@ def evaluate(
         squared[name] = _mean(error**2, owner, count)
         ranks[name] = _ranks(predicted, scores, row_owner, users)
     return UserReports(user_ids, count, absolute, squared, ranks, errors, owner)
+
+
+def join(reports: Sequence[UserReports], user_ids: tuple[str, ...]) -> UserReports:
+    """Reports on several sets of ratings as one; each user's SRCC is the mean of those of the sets.
+
+    Args:
+        reports: At least one; of the same models, each on some of the users.
+        user_ids: U ids, all that occur.
+    """
+    place = {user_id: u for u, user_id in enumerate(user_ids)}
+    users, models = len(user_ids), list(reports[0].errors)
+    owners = [np.array([place[user_id] for user_id in r.user_ids]) for r in reports]
+    owner = np.concatenate([own[r.owner] for own, r in zip(owners, reports, strict=True)])
+    count = np.bincount(owner, minlength=users)
+    errors = {m: np.concatenate([r.errors[m] for r in reports]) for m in models}
+    everybody = np.concatenate(owners)
+    ranks = {}
+    for model in models:
+        values = np.concatenate([r.ranks[model] for r in reports])
+        seen = ~np.isnan(values)
+        ranks[model] = _mean(
+            values[seen], everybody[seen], np.bincount(everybody[seen], minlength=users)
+        )
+    return UserReports(
+        user_ids,
+        count,
+        {m: _mean(errors[m], owner, count) for m in models},
+        {m: _mean(errors[m] ** 2, owner, count) for m in models},
+        ranks,
+        errors,
+        owner,
+    )
 
 
 def _mean(values: Array, owner: NDArray[np.int64], count: NDArray[np.int64]) -> Array:

@@ -9,6 +9,7 @@ ratings is judged by the cohort. And a cohort that got worse as a whole is refus
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +25,11 @@ Array = NDArray[np.float64]
 GUARD_Z = 1.645
 """One-sided 5 % point: the cohort is refused if it is worse than its champions beyond chance."""
 
-Reason = Literal["better", "no_gain", "worse_than_calibration", "cohort_worse", "no_evidence"]
+Reason = Literal[
+    "better", "no_gain", "worse_than_calibration", "cohort_worse", "no_evidence", "retraction"
+]
+
+PROMOTES: tuple[Reason, ...] = ("better", "retraction")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +172,16 @@ def _between(d: Array, own: Array) -> float:
     return float(max(excess / scale, 0.0)) if scale > 0 else 0.0
 
 
-def decide(reports: UserReports, thresholds: GateThresholds) -> GateResult:
+def decide(
+    reports: UserReports, thresholds: GateThresholds, undone: Collection[str] = ()
+) -> GateResult:
     """Promote or keep, for every user.
 
     Args:
         reports: With the models `challenger`, `champion` and `calibration`. The champion of a user who
             has none is the calibrated population.
         thresholds: What is asked for.
+        undone: Users whose champion has learned what they took back since: it goes, whatever its figures.
     """
     champion = shrink(*reports.difference("challenger", "champion"))
     calibration = shrink(*reports.difference("challenger", "calibration"))
@@ -200,7 +208,9 @@ def decide(reports: UserReports, thresholds: GateThresholds) -> GateResult:
         }
         missed = threshold.misses(own["mae_challenger"], own["mae_champion"], own["gain"])
         code: Reason
-        if math.isnan(champion.mean):
+        if user_id in undone:
+            code, why = "retraction", "the champion has learned what the user took back"
+        elif math.isnan(champion.mean):
             code, why = "no_evidence", "nobody in the cohort has held-out ratings yet"
         elif worse or below:
             code = "cohort_worse"
@@ -215,7 +225,7 @@ def decide(reports: UserReports, thresholds: GateThresholds) -> GateResult:
         else:
             code, why = "better", f"held-out MAE better by {own['gain']:.3f} ± {own['gain_se']:.3f}"
         kept = {name: value for name, value in own.items() if not math.isnan(value)}
-        decisions.append(Decision(user_id, code == "better", code, f"{code}: {why}", kept))
+        decisions.append(Decision(user_id, code in PROMOTES, code, f"{code}: {why}", kept))
     return GateResult(
         tuple(decisions), {name: value for name, value in figures.items() if not math.isnan(value)}
     )

@@ -39,7 +39,9 @@ class Strategy(Protocol):
 
 
 class Calibration:
-    """Sufficient statistics of [1, p, delta], carried in every state: the baseline of the gate.
+    """Sufficient statistics of [1, p, delta] over ratings, carried in every state: the baseline of the gate.
+
+    Ratings are told by their intercept of 1: other feedback says nothing of a user's own mean.
 
     Args:
         prior: The calibration prior, m = 3.
@@ -62,7 +64,7 @@ class Calibration:
     def update(self, rows: RowBlock, state: CohortState) -> CohortState:
         """The statistics with the rows added."""
         gram, moment = accumulate(
-            rows.x[:, :, :HEAD], rows.y, rows.w,
+            rows.x[:, :, :HEAD], rows.y, rows.w * (rows.x[:, :, :1] == 1.0),
             state["calibration_gram"], state["calibration_moment"],
         )  # fmt: skip
         return {"calibration_gram": gram, "calibration_moment": moment}

@@ -159,7 +159,7 @@ def _stack(
         count, scores = len(place), rows.scores[place]
         x[u, :count] = psi[place]
         y[u, :count] = np.nan_to_num(scores)
-        w[u, :count] = ~np.isnan(scores)
+        w[u, :count] = ~np.isnan(scores) if rows.weights is None else rows.weights[place]
         seq[u, :count] = rows.seq[place]
 
     def blocks(array: NDArray[Any]) -> Tensor:

@@ -12,8 +12,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from paaplus.errors import EventError
+from paaplus.comments import Analyser, open_analyser
+from paaplus.errors import CommentError, EventError
 from paaplus.events import FeedbackEvent, Item, check_time, decode_feedback, decode_item
+from paaplus.observations import observe
 from paaplus.store import Store
 from paaplus.store.offsets import Arrival, Outcome
 from streams.log import EventLog, Record
@@ -56,6 +58,7 @@ class Ingestor:
         store: Where they go.
         group: Consumer group, where the log has such.
         max_records: Most records in one transaction.
+        analyser: Reads comments; None: the default.
         clock: Time of dead letters, and of records without a time of their own.
     """
 
@@ -66,10 +69,12 @@ class Ingestor:
         *,
         group: str = GROUP,
         max_records: int = 2000,
+        analyser: Analyser | None = None,
         clock: Callable[[], datetime],
     ) -> None:
         self._log = log
         self._store = store
+        self._analyser = analyser or open_analyser()
         self._max_records = max_records
         self._clock = clock
         self._items_end: dict[int, int] = {}
@@ -149,12 +154,18 @@ class Ingestor:
     def _apply(self, topic: str, records: Sequence[Record]) -> Outcome:
         if not records:
             return Outcome()
-        arrivals = [
-            Arrival(topic, r.partition, r.offset, r.key, r.value, decode(r, clock=self._clock))
-            for r in records
-        ]
+        arrivals = [self._arrival(record) for record in records]
         with self._store.write() as connection:
             return self._store.ingest.apply(connection, self._log.url, arrivals, now=self._clock())
+
+    def _arrival(self, r: Record) -> Arrival:
+        event, found = decode(r, clock=self._clock), None
+        if not isinstance(event, Item | EventError):
+            try:
+                found = observe(event, self._analyser)
+            except CommentError as error:
+                event = EventError("unreadable_text", "$.text", error.message, error.remedy)
+        return Arrival(r.topic, r.partition, r.offset, r.key, r.value, event, found)
 
     def _positions(self, topic: str, parts: Sequence[int]) -> dict[int, int]:
         """The store's offsets; called by Kafka's reading thread on assignment, so self-contained."""

@@ -6,6 +6,7 @@ import os
 import socket
 from datetime import timedelta
 
+from paaplus.comments import open_analyser
 from paaplus.errors import NotFoundError
 from paaplus.packs import population_path
 from paaplus.population import Population, load_population
@@ -15,9 +16,11 @@ from paaplus.store.heads import Basis
 from paaplus.store.populations import PopulationRow
 from paaplus.trunks import Trunk, open_trunk, trunk_version
 from strategies import build_strategy
+from streams.ingest import Ingestor
+from streams.log import EventLog
+from workers.clock import now
 from workers.config import Config
 from workers.retrain import Retrainer
-from workers.tasks import now
 
 
 def trunk_name(config: Config) -> str:
@@ -39,6 +42,18 @@ def build_trunk(config: Config) -> Trunk:
     """
     return open_trunk(
         config.trunk.name, device=config.trunk.device, batch_size=config.trunk.batch_size
+    )
+
+
+def build_ingestor(config: Config, log: EventLog, store: Store) -> Ingestor:
+    """The reader of the log."""
+    return Ingestor(
+        log,
+        store,
+        group=config.log.group,
+        max_records=config.run.max_records,
+        analyser=open_analyser(config.comments.analyser),
+        clock=now,
     )
 
 

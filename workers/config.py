@@ -54,6 +54,12 @@ class StoreSection(_Section):
         return StoreSettings(self.holdout_fraction, self.holdout_by, self.cohorts)
 
 
+class CommentSection(_Section):
+    """What reads comments; each is read once, when it is ingested."""
+
+    analyser: str = Field("lexicon", description="`lexicon`, or an installed entry point's name")
+
+
 class TrunkSection(_Section):
     """What turns a picture into a feature vector."""
 
@@ -161,6 +167,7 @@ class Config(BaseSettings):
     )
     log: LogSection = LogSection()
     store: StoreSection = StoreSection()
+    comments: CommentSection = CommentSection()
     trunk: TrunkSection = TrunkSection()
     population: PopulationSection = PopulationSection()
     strategy: StrategySection = StrategySection()

@@ -20,6 +20,7 @@ from paaplus.store import open_store
 from streams.log import EventLog, open_log
 from streams.topics import FEEDBACK, ITEMS
 from workers.config import load_config
+from workers.contributions import contributions
 from workers.exam import examine
 from workers.plots import plot_rounds
 from workers.progress import progress_bar
@@ -73,7 +74,7 @@ class Demo:
         """The whole loop.
 
         Returns:
-            `events, dead_letters, duplicates, users, promoted, population, personal, seconds`, and
+            `events, dead_letters, duplicates, users, promoted, population, personal, kinds, seconds`, and
             where things are: `plot, home, log, mlflow, example`.
         """
         started = time.monotonic()
@@ -115,6 +116,8 @@ class Demo:
             totals = store.offsets.totals(connection)
             champions = store.ledger.champions(connection)
             users = store.feedback.users(connection)
+        with open_store(self._config.store_url) as store:
+            kinds = contributions(self._config, store, self._world)
         example = next(iter(sorted(champions)), self._world.user_ids[0])
         item = self._world.item_ids[self._world.exam_items[0]]
         home, here = f"--home {self._home}", _here()
@@ -129,6 +132,7 @@ class Demo:
                 model: {m: round(last[f"{m}_{model}"], 4) for m in ("srcc", "mae")}
                 for model in ("population", "calibration", "personal")
             },
+            "kinds": kinds,
             "seconds": round(seconds, 1),
             "home": str(self._home),
             "log": self._config.log_url,
@@ -192,8 +196,17 @@ def print_result(result: dict[str, Any]) -> None:
     }
     for model, label in words.items():
         scores.add_row(label, f"{result[model]['srcc']:.3f}", f"{result[model]['mae']:.3f}")
+    kinds = Table(title="What each kind of feedback adds to ratings", title_justify="left")
+    for column in ("kind", "events", "ratings' worth", "SRCC", "MAE"):
+        kinds.add_column(column, justify="left" if column == "kind" else "right")
+    for row in result["kinds"]:
+        kinds.add_row(
+            row["kind"], str(row["events"]), f"{row['worth']:.2f}",
+            f"{row['srcc']:.3f}", f"{row['mae']:.3f}",
+        )  # fmt: skip
     console.print(counts)
     console.print(scores)
+    console.print(kinds)
     console.print(f"plot: {result['plot']}", soft_wrap=True)
     console.print("look further:")
     for command in result["look"]:

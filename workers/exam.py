@@ -36,8 +36,8 @@ def examine(config: Config, world: SimulatedWorld) -> dict[str, float]:
         ("calibration", calibrated),
         ("personal", personal),
     ):
-        result[f"srcc_{name}"] = _mean_over_users(srcc, scores, given)
-        result[f"mae_{name}"] = _mean_over_users(mae, scores, given)
+        result[f"srcc_{name}"] = mean_over_users(srcc, scores, given)
+        result[f"mae_{name}"] = mean_over_users(mae, scores, given)
     return result
 
 
@@ -50,13 +50,15 @@ def _calibrated(
     population = found[0]
     prior = population.calibration
     with store.read() as connection:
-        rated = store.feedback.next_ratings(connection, users, [0] * len(users), 10**6)
+        rated = store.feedback.next_observations(connection, users, [0] * len(users), 10**6)
         ids, vectors = store.items.features(connection, population.trunk)
     table = dict(zip(ids, population.rows(ids, vectors)[:, :, :3], strict=True))
     wanted = np.stack([table[item_id] for item_id in item_ids])
+    others = rated.others()
     result = []
     for u in range(len(users)):
-        mine = slice(int(rated.start[u]), int(rated.start[u + 1]))
+        mine = np.arange(rated.start[u], rated.start[u + 1])
+        mine = np.setdiff1d(mine, others)
         rows = np.stack([table[item_id] for item_id in rated.item_ids[mine]])
         scores, weight = rated.scores[mine], ~np.isnan(rated.scores[mine])
         gram = np.einsum("nam,nak,na->amk", rows, rows, weight)
@@ -71,7 +73,7 @@ def _table(scorer: Scorer, user_id: str, item_ids: list[str]) -> NDArray[np.floa
     return np.array([list(one.mean.values()) for one in scorer.score(user_id, item_ids)])
 
 
-def _mean_over_users(
+def mean_over_users(
     measure: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
     scores: NDArray[np.float64],
     given: NDArray[np.float64],

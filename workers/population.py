@@ -10,8 +10,8 @@ import numpy as np
 
 from paaplus.errors import NotEnoughDataError
 from paaplus.packs import population_path
-from paaplus.population import ItemFeatures, Population, Ratings, fit_population
-from paaplus.store import Store
+from paaplus.population import ItemFeatures, Population, Ratings, Taught, fit_population
+from paaplus.store import Rows, Store
 from paaplus.store.populations import PopulationRow
 
 
@@ -24,7 +24,7 @@ def refit(
     now: datetime,
     progress: Callable[[str, float], None] | None = None,
 ) -> tuple[Population, PopulationRow]:
-    """Fit on every rating that is not held out, save the model, make it the current version.
+    """Fit on all feedback that is not held out, save the model, make it the current version.
 
     Live heads of the former version stay as they are and serve on; each is trained anew, from the
     user's first event, in the rounds that follow.
@@ -42,6 +42,7 @@ def refit(
     """
     with store.read() as connection:
         table = store.feedback.all_ratings(connection)
+        others = store.feedback.all_others(connection)
         item_ids, vectors = store.items.features(connection, trunk)
     with_features = set(item_ids)
     usable = [i for i, item_id in enumerate(table.item_ids) if item_id in with_features]
@@ -56,7 +57,9 @@ def refit(
         scores=table.scores[usable],
     )
     items = ItemFeatures(item_ids=np.array(item_ids, dtype=object), vectors=vectors)
-    fitted = fit_population(ratings, items, trunk=trunk, seed=seed, progress=progress)
+    fitted = fit_population(
+        ratings, items, trunk=trunk, seed=seed, taught=_taught(others), progress=progress
+    )
     fitted.save(population_path(artifacts, fitted.version))
     row = PopulationRow(
         version=fitted.version,
@@ -69,3 +72,10 @@ def refit(
     with store.write() as connection:
         store.populations.set_current(connection, row)
     return fitted, row
+
+
+def _taught(others: Rows) -> Taught:
+    assert others.channels is not None
+    assert others.details is not None
+    owner = np.repeat(np.array(others.user_ids, dtype=object), np.diff(others.start))
+    return Taught(owner, others.item_ids, others.channels, others.scores, others.details)

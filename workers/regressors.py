@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from paaplus.evaluation import UserReports, evaluate
 from paaplus.heads import HIGHEST, LOWEST, Heads
+from paaplus.observations import SURVEY
 from paaplus.packs import PackStore, population_path
 from paaplus.population import Population, load_population
 from paaplus.store import Champion, Rows, Store
@@ -31,22 +33,42 @@ class Regressors:
         self._former: dict[str, Population] = {}
 
     def of(self, rows: Rows) -> tuple[Rows, NDArray[np.float64]]:
-        """Regressors [N, A, m] of rating rows; a row of an item without features counts as unrated."""
-        unique, inverse = np.unique(rows.item_ids.astype(str), return_inverse=True)
+        """Observations as rows of the regression: targets and weights, and regressors [N, A, m].
+
+        What speaks of an item without features has weight 0.
+        """
+        psi, has = self.table(rows.item_ids)
+        scores = np.where(has[:, None], rows.scores, np.nan)
+        others = rows.others()
+        if not len(others):
+            return replace(rows, scores=scores), psi
+        assert rows.channels is not None
+        assert rows.details is not None
+        channels, details = rows.channels[others], rows.details[others]
+        known = has[others] | (channels == SURVEY)
+        pairs = np.char.startswith(channels.astype(str), "comparison")
+        against = np.zeros((len(others), *psi.shape[1:]))
+        against[pairs], also = self.table(details[pairs])
+        known[pairs] &= also
+        weights = (~np.isnan(scores)).astype(np.float64)
+        psi[others], scores[others], weight = self._population.observe(
+            channels, rows.scores[others], psi[others], against, details
+        )
+        weights[others] = np.where(known[:, None], weight, 0.0)
+        return replace(rows, scores=scores, weights=weights), psi
+
+    def table(self, item_ids: NDArray[np.object_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Design rows [N, A, m] of items, zeros where there are no features; and where there are [N]."""
+        unique, inverse = np.unique(item_ids.astype(str), return_inverse=True)
         with self._store.read() as connection:
             found, vectors = self._store.items.features(
                 connection, self._population.trunk, [str(item_id) for item_id in unique]
             )
-        width = self._population.prior.mean.shape
-        table = np.zeros((len(unique), *width))
+        table = np.zeros((len(unique), *self._population.prior.mean.shape))
         has = np.isin(unique, found)
         if found:
             table[has] = self._population.rows(found, vectors)
-        scores = np.where(has[inverse][:, None], rows.scores, np.nan)
-        return (
-            Rows(rows.user_ids, rows.start, rows.seq, rows.item_ids, scores),
-            table[inverse].reshape(len(rows.seq), *width),
-        )
+        return table[inverse], has[inverse]
 
     def compare(
         self,
@@ -55,7 +77,10 @@ class Regressors:
         models: dict[str, Heads],
         champions: dict[str, Champion] | None = None,
     ) -> UserReports:
-        """Compare heads, the users' champions (calibration where there is none) and the population."""
+        """Compare heads, the users' champions (calibration where there is none) and the population.
+
+        Ratings alone are compared: what other feedback says is our reading of it.
+        """
         prior = self._population.prior
         owner = np.repeat(np.arange(len(rows.user_ids)), np.diff(rows.start))
         predictions = {name: _scores(psi, heads.mean[owner]) for name, heads in models.items()} | {
@@ -69,7 +94,9 @@ class Regressors:
                     predictions["champion"][mine] = self._champion_scores(
                         champions[user_id], rows.item_ids[mine], psi[mine]
                     )
-        return evaluate(rows.user_ids, rows.start, rows.scores, predictions)
+        scores = rows.scores.copy()
+        scores[rows.others()] = np.nan
+        return evaluate(rows.user_ids, rows.start, scores, predictions)
 
     def _champion_scores(
         self, champion: Champion, item_ids: NDArray[np.object_], psi: NDArray[np.float64]

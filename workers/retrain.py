@@ -12,22 +12,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import numpy as np
-from sqlalchemy import Connection
-
 from paaplus import __version__
 from paaplus.packs import write_pack
 from paaplus.population import Population
 from paaplus.promotion import GateThresholds, decide
-from paaplus.store import Release, Rows, Store
+from paaplus.store import Champion, Release, Store
 from paaplus.store.heads import Basis, HeadRow, Lease
 from paaplus.store.releases import Promotion
 from strategies.base import Strategy
-from streams.experiences import build_experience
-from workers.memory import decode_memories
+from workers.learning import Learner
 from workers.regressors import Regressors
 from workers.results import save_results
-from workers.states import gather, scatter
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +31,7 @@ class Round:
 
     cohort: str
     users: int
-    ratings: int
+    observations: int
     promoted: int
     release: Release | None
     last_user: str
@@ -75,7 +70,6 @@ class Retrainer:
         self._store = store
         self._artifacts = artifacts
         self._population = population
-        self._strategy = strategy
         self._basis = basis
         self._thresholds = thresholds
         self._owner = owner
@@ -83,6 +77,7 @@ class Retrainer:
         self._limit = users_per_round
         self._clock = clock
         self._regressors = Regressors(store, artifacts, population)
+        self._learner = Learner(store, strategy, self._regressors, basis.experience_size)
 
     def due(self) -> dict[str, int]:
         """Cohorts with due users, and how many."""
@@ -107,7 +102,7 @@ class Retrainer:
         return done
 
     def round(self, cohort: str, *, after: str = "") -> Round | None:
-        """The next experience of the cohort's due users, beginning after the user id `after`.
+        """All whole experiences that wait for the cohort's due users, beginning after the user id `after`.
 
         Returns:
             What was done; None if nobody is due, or another process holds the cohort.
@@ -128,71 +123,50 @@ class Retrainer:
                 self._store.heads.release(connection, lease)
 
     def _round(self, lease: Lease, after: str) -> Round | None:
-        size = self._basis.experience_size
         with self._store.read() as connection:
             due = self._store.heads.due_heads(
                 connection, lease.cohort, self._basis, after=after, limit=self._limit
             )
-            if not due:
-                return None
-            last_user = due[-1].user_id
-            before, new = self._ready(connection, due, size)
-            users = [head.user_id for head in before]
-            learned = [head.learned for head in before]
-            numbers, keys = decode_memories([head.memory for head in before])
-            memory = self._store.feedback.ratings_by_number(connection, users, numbers)
-            held_out = self._store.feedback.held_out(
-                connection, users, [done + size for done in learned]
-            )
-            champions = self._store.ledger.champions(connection, users)
-        if not users:
+        if not due:
+            return None
+        last_user = due[-1].user_id
+        learned = self._learner.learn(due)
+        if learned is None:
             return Round(lease.cohort, 0, 0, 0, None, last_user)
 
-        new, psi_new = self._regressors.of(new)
-        memory, psi_memory = self._regressors.of(memory)
-        experience = build_experience(
-            new,
-            psi_new,
-            memory=memory,
-            psi_memory=psi_memory,
-            memory_numbers=numbers,
-            memory_keys=keys,
-            step=np.array(learned, dtype=np.int64) // size,
-            dtype=self._strategy.dtype,
-        )
-        old_state = gather(self._strategy, before, numbers, keys)
-        live = {"live": self._strategy.heads(old_state)}
-        prequential = self._regressors.compare(new, psi_new, live)
-
-        state = self._strategy.train(experience, old_state)
-
-        calibration = self._strategy.calibration(state)
-        challenger = self._strategy.heads(state)
+        users = [head.user_id for head in learned.after]
+        watermarks = [head.learned for head in learned.after]
+        with self._store.read() as connection:
+            held_out = self._store.feedback.held_out(connection, users, watermarks)
+            champions = self._store.ledger.champions(connection, users)
         held_out, psi_held_out = self._regressors.of(held_out)
         reports = self._regressors.compare(
             held_out,
             psi_held_out,
-            {"challenger": challenger, "calibration": calibration},
-            champions={user_id: champions[user_id] for user_id in users if user_id in champions},
+            {"challenger": learned.heads, "calibration": learned.calibration},
+            champions=champions,
         )
-        gate = decide(reports, self._thresholds)
-        after_rows = scatter(self._strategy, before, state, size)
+        gate = decide(reports, self._thresholds, undone=self._undone(learned.after, champions))
         pack, pack_rows = write_pack(
             self._artifacts,
-            challenger,
+            learned.heads,
             users,
             {
                 "population": self._population.version,
                 "trunk": self._population.trunk,
                 "strategy": self._basis.strategy,
                 "cohort": lease.cohort,
-                "learned": {"from": min(learned), "to": max(learned) + size},
+                "learned": {
+                    "from": min(head.learned for head in learned.before),
+                    "to": max(watermarks),
+                },
                 "code": __version__,
             },
         )
         figures = reports.summary() | gate.figures
-        figures |= {f"prequential_{name}": n for name, n in prequential.summary().items()}
-        save_results(self._artifacts, pack, reports, prequential, gate)
+        figures |= {f"prequential_{name}": n for name, n in learned.prequential.summary().items()}
+        save_results(self._artifacts, pack, reports, learned.prequential, gate)
+        retracted = {head.user_id: head.retracted for head in learned.after}
         promotions = [
             Promotion(
                 user_id=decision.user_id,
@@ -200,12 +174,13 @@ class Retrainer:
                 seen=champions[decision.user_id].seq if decision.user_id in champions else 0,
                 reason=decision.reason,
                 figures=decision.figures,
+                retracted=retracted[decision.user_id],
             )
             for decision in gate.decisions
             if decision.promote
         ]
         with self._store.write() as connection:
-            self._store.heads.write(connection, lease, self._basis, before, after_rows)
+            self._store.heads.write(connection, lease, self._basis, learned.before, learned.after)
             release, _conflicts = self._store.ledger.publish(
                 connection,
                 promotions,
@@ -217,18 +192,17 @@ class Retrainer:
                 figures=figures,
                 now=self._clock(),
             )
-        return Round(lease.cohort, len(users), len(new.seq), release.promoted, release, last_user)
+        return Round(
+            lease.cohort, len(users), learned.observations, release.promoted, release, last_user
+        )
 
-    def _ready(
-        self, connection: Connection, due: list[HeadRow], size: int
-    ) -> tuple[list[HeadRow], Rows]:
-        """Those whose next experience has no item that still waits for its features, and its rows."""
-        while True:
-            users, learned = [head.user_id for head in due], [head.learned for head in due]
-            rows = self._store.feedback.next_ratings(connection, users, learned, size)
-            waiting = self._store.items.waiting(connection, rows.item_ids)
-            if not waiting:
-                return due, rows
-            owner = np.repeat(np.arange(len(users)), np.diff(rows.start))
-            blocked = set(owner[np.isin(rows.item_ids, list(waiting))].tolist())
-            due = [head for u, head in enumerate(due) if u not in blocked]
+    def _undone(self, after: list[HeadRow], champions: dict[str, Champion]) -> frozenset[str]:
+        """Users whose champion has learned what they took back since, and whose new head has learned
+        all the rest."""
+        return frozenset(
+            head.user_id
+            for head in after
+            if head.user_id in champions
+            and champions[head.user_id].retracted < head.retracted
+            and head.ahead < self._basis.experience_size
+        )

@@ -6,9 +6,10 @@ from typing import Any
 
 from paaplus.errors import NotFoundError
 from workers.build import open_registry
+from workers.clock import now
 from workers.config import Config
 from workers.mirror import mirror_pending
-from workers.tasks import now, opened
+from workers.tasks import opened
 
 
 def roll_back(

@@ -20,11 +20,12 @@ from paaplus.store import Store
 from paaplus.store.offsets import Outcome
 from streams.ingest import Ingestor
 from streams.log import open_log
-from workers.build import build_retrainer, build_trunk, is_given
+from workers.build import build_ingestor, build_retrainer, build_trunk, is_given
+from workers.clock import now
 from workers.config import Config
 from workers.embed import EmbedOutcome, embed_pending
 from workers.retrain import Retrainer, Round
-from workers.tasks import now, opened
+from workers.tasks import opened
 from workers.training import fit_population, mirror
 
 BACK_OFF_S = (1.0, 30.0)
@@ -138,13 +139,7 @@ class _Loop:
         if self._ingestor is None:
             log = open_log(self._config.log_url, partitions=self._config.log.partitions)
             self._closing.callback(log.close)
-            self._ingestor = Ingestor(
-                log,
-                self._store,
-                group=self._config.log.group,
-                max_records=self._config.run.max_records,
-                clock=now,
-            )
+            self._ingestor = build_ingestor(self._config, log, self._store)
             self._closing.callback(self._ingestor.close)
         return self._ingestor.step()
 

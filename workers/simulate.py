@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,12 +18,20 @@ from paaplus.events import (
     FeedbackEvent,
     Item,
     Rating,
+    Retraction,
     Scores,
     encode,
     partition_key,
 )
 from workers.bodies import PARAMETERS, draw_body
-from workers.other_events import broken_events, other_event
+from workers.other_events import (
+    HABITS,
+    broken_events,
+    comment,
+    comparison,
+    interaction,
+    survey,
+)
 from workers.tastes import true_scores
 
 START = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -38,8 +46,8 @@ NOISE = 0.7
 RATED = (1.0, 0.8, 0.8)
 """How often a rating holds each attribute."""
 
-OTHERS, TWICE = 0.05, 0.005
-"""Events of other kinds and duplicates, per rating; each kind comes at least once a round."""
+TWICE = 0.005
+"""Duplicates per event."""
 
 NAMESPACE = UUID("6f2b7a52-6a0e-5c52-8d3c-0b6b0f0f7d11")
 """Of the event ids made here."""
@@ -78,6 +86,8 @@ class SimulatedWorld:
         items: How many pictures.
         seed: Of everything, 0 or more.
         start: Time of the first event, with zone; a round is a day.
+        habits: Events of each other kind, per user and round on average; of each at least one. A kind
+            that is not named does not occur.
 
     Attributes:
         user_ids: [U].
@@ -93,7 +103,13 @@ class SimulatedWorld:
     """
 
     def __init__(
-        self, *, users: int = 200, items: int = 400, seed: int = 7, start: datetime = START
+        self,
+        *,
+        users: int = 200,
+        items: int = 400,
+        seed: int = 7,
+        start: datetime = START,
+        habits: Mapping[str, float] = HABITS,
     ) -> None:
         if users < 1 or items < 5 or seed < 0 or start.tzinfo is None:
             raise ConfigError(
@@ -111,6 +127,11 @@ class SimulatedWorld:
         self.true = true_scores(self.bodies, users, rng)
         self._order = np.stack([rng.permutation(self.shown_items) for _ in range(users)])
         self.expected = Expected()
+        self._habits = dict(habits)
+        self._emitted = 0
+        own = self.true[:, :, 0] - self.true[:, :, 0].mean(axis=0)
+        slopes = own @ (self.bodies[:, :5] - 0.5)
+        self._leanings = (slopes - slopes.mean(axis=0)) / np.maximum(slopes.std(axis=0), 1e-9)
 
     def true_score(self, user_id: str, item_id: str) -> NDArray[np.float64]:
         """What a user thinks of an item, [A], before noise and rounding.
@@ -145,8 +166,8 @@ class SimulatedWorld:
     def round_events(self, number: int, ratings_per_user: int = 10) -> Iterator[Message]:
         """One round of feedback in the order of time.
 
-        Ratings, some events of every other kind, a few duplicates, and one broken event of each of
-        several sorts. The same number gives the same bytes; users go through the shown items in an
+        Ratings, events of every other kind, a few duplicates, and one broken event of each of several
+        sorts. The same number gives the same bytes; users go through the shown items in an
         order of their own, and begin again when they have rated all.
 
         Args:
@@ -157,10 +178,11 @@ class SimulatedWorld:
         events: list[FeedbackEvent] = []
         for user in range(len(self.user_ids)):
             events += self._ratings(rng, user, number, ratings_per_user)
+        self._emitted = 0
         events += self._others(rng, number, [e for e in events if isinstance(e, Rating)])
-        for event in sorted(events, key=lambda event: event.occurred_at):
+        for n, event in enumerate(sorted(events, key=lambda event: event.occurred_at)):
             yield self._message(event)
-            if rng.random() < TWICE:
+            if n == 0 or rng.random() < TWICE:
                 self.expected.duplicates += 1
                 yield partition_key(event), encode(event)
         good = Rating(
@@ -215,18 +237,42 @@ class SimulatedWorld:
         self, rng: np.random.Generator, number: int, ratings: list[Rating]
     ) -> Iterator[FeedbackEvent]:
         """Events of the other kinds, later in the day, so that a retraction follows its rating."""
-        likes = self.true[:, :, ATTRIBUTES.index("appearance")]
-        for n in range(max(5, round(OTHERS * len(ratings))) if ratings else 0):
-            user = int(rng.integers(len(self.user_ids)))
-            a, b = (int(item) for item in rng.choice(self.shown_items, 2, replace=False))
-            yield other_event(
-                n,
-                envelope=self._envelope(number, f"other/{n}", minutes=600 + n % 300),
-                user_id=self.user_ids[user],
-                items=(self.item_ids[a], self.item_ids[b]),
-                likes=(likes[user, a] - likes[user].mean(), likes[user, b] - likes[user].mean()),
-                rating=ratings[int(rng.integers(len(ratings)))],
-            )
+        if number == 0 and "survey" in self._habits:
+            for user, user_id in enumerate(self.user_ids):
+                common = self._envelope(number, f"survey/{user}", minutes=590 + user % 9)
+                yield survey(common | {"user_id": user_id}, self._leanings[user], rng)
+        for kind, often in self._habits.items():
+            if kind == "survey":
+                continue
+            count = rng.poisson(often, len(self.user_ids))
+            for user in np.repeat(np.arange(len(count)), count).tolist() or [0]:
+                yield self._other(rng, number, kind, int(user), ratings)
+
+    def _other(
+        self,
+        rng: np.random.Generator,
+        number: int,
+        kind: str,
+        user: int,
+        ratings: list[Rating],
+    ) -> FeedbackEvent:
+        self._emitted += 1
+        common = self._envelope(
+            number, f"{kind}/{self._emitted}", minutes=600 + self._emitted % 300
+        )
+        if kind == "retraction":
+            taken = ratings[int(rng.integers(len(ratings)))]
+            return Retraction(**common, user_id=taken.user_id, retracts=taken.event_id)
+        common["user_id"] = self.user_ids[user]
+        items = rng.choice(self.shown_items, 2, replace=False)
+        names = [self.item_ids[item] for item in items]
+        felt = self.true[user, items] + NOISE * rng.normal(size=(2, len(ATTRIBUTES)))
+        liking = (felt[0] - self.true[user].mean(axis=0)) / self.true[user].std(axis=0)
+        if kind == "comparison":
+            return comparison(common, names, felt, rng)
+        if kind == "comment":
+            return comment(common, names[0], liking, rng)
+        return interaction(common, names[0], liking, rng)
 
     def _item(self, item_id: str) -> dict[str, Any]:
         event_id = uuid5(NAMESPACE, f"{self._name}/{item_id}")

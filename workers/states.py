@@ -49,6 +49,6 @@ def scatter(
         pairs = zip(state["memory_seq"].numpy(), state["memory_key"].numpy(), strict=True)
         memories = [encode_memory(numbers, keys) for numbers, keys in pairs]
     return [
-        HeadRow(head.user_id, head.learned + size, vector.tobytes(), memory)
+        HeadRow(head.user_id, head.learned + size, vector.tobytes(), memory, head.retracted)
         for head, vector, memory in zip(before, vectors, memories, strict=True)
     ]

@@ -33,8 +33,7 @@ def overall_status(config: Config) -> dict[str, Any]:
                 "users_due": 0
                 if basis is None
                 else sum(store.heads.due_cohorts(connection, basis).values()),
-                "ratings_waiting": store.heads.not_yet_learned(connection, basis),
-                "not_yet_learned_from": store.heads.other_feedback(connection),
+                "observations_waiting": store.heads.not_yet_learned(connection, basis),
                 "champions": len(store.ledger.champions(connection)),
                 "releases": [
                     {
@@ -87,15 +86,17 @@ def user_status(config: Config, user_id: str) -> dict[str, Any]:
         found is not None and basis is not None and found[1:] == (basis.population, basis.strategy)
     )
     learned = found[0].learned if found is not None and current else 0
-    waiting = counts["ratings"] - learned
+    if found is not None and found[0].retracted != counts["retracted"]:
+        current, learned = False, 0
+    waiting = counts["observations"] - learned
     size = config.strategy.experience_size
     if basis is None:
         why = "not due: there is no population model yet (`paaplus retrain --population`)"
     elif waiting >= size:
-        anew = "" if found is None or current else ", on a new population model or strategy"
-        why = f"due: {waiting} ratings wait, an experience takes {size}{anew}"
+        anew = "" if found is None or current else ", all to be learned anew"
+        why = f"due: {waiting} observations wait, an experience takes {size}{anew}"
     else:
-        why = f"not due: {waiting} of the {size} ratings of the next experience are here"
+        why = f"not due: {waiting} of the {size} observations of the next experience are here"
     return {
         "user": user_id,
         **counts,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,15 @@ from paaplus.errors import EventError, LogError, NotFoundError
 from paaplus.events import Event, Item, decode, encode, partition_key
 from paaplus.store import Store, open_store
 from paaplus.store.letters import Letter
-from streams.ingest import Ingestor
 from streams.log import open_log
 from streams.topics import FEEDBACK, ITEMS
+from workers.build import build_ingestor
+from workers.clock import now
 from workers.config import Config
 from workers.progress import counter
 
 BATCH = 1000
 """Events in one append: one durable write of the log each."""
-
-
-def now() -> datetime:
-    """The clock of the processes."""
-    return datetime.now(UTC)
 
 
 @contextmanager
@@ -94,14 +89,10 @@ def ingest_once(config: Config, *, quiet: bool) -> dict[str, Any]:
     log = open_log(config.log_url, partitions=config.log.partitions)
     try:
         with opened(config) as store:
-            ingestor = Ingestor(
-                log,
-                store,
-                group=config.log.group,
-                max_records=config.run.max_records,
-                clock=now,
-            )
-            with ingestor, counter("events", quiet=quiet) as advance:
+            with (
+                build_ingestor(config, log, store) as ingestor,
+                counter("events", quiet=quiet) as advance,
+            ):
                 done = ingestor.drain(
                     lambda total: advance(total.accepted + total.duplicates + total.dead)
                 )

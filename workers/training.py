@@ -6,13 +6,14 @@ from typing import Any
 
 from paaplus.store import Store
 from workers.build import build_retrainer, build_trunk, is_given, open_registry, trunk_name
+from workers.clock import now
 from workers.config import Config
 from workers.embed import embed_pending
 from workers.mirror import Mirrored, mirror_pending
 from workers.population import refit
 from workers.progress import counter, progress_bar
 from workers.retrain import Round
-from workers.tasks import now, opened
+from workers.tasks import opened
 
 
 def embed_once(config: Config, *, retry_failed: bool = False, quiet: bool) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def retrain_once(config: Config, *, quiet: bool) -> dict[str, Any]:
     """Train until nobody is due, then mirror to MLflow.
 
     Returns:
-        `rounds`, `heads` trained, `ratings` learned, `promoted`, and the last round's `figures`.
+        `rounds`, `heads` trained, `observations` learned, `promoted`, and the last round's `figures`.
     """
     with opened(config) as store:
         retrainer = build_retrainer(config, store)
@@ -109,7 +110,7 @@ def _summary(rounds: list[Round], mirrored: Mirrored) -> dict[str, Any]:
     return {
         "rounds": len(rounds),
         "heads": sum(r.users for r in rounds),
-        "ratings": sum(r.ratings for r in rounds),
+        "observations": sum(r.observations for r in rounds),
         "promoted": sum(r.promoted for r in rounds),
         "mirrored": mirrored.entries,
         "mirror_error": mirrored.error,

@@ -40,8 +40,11 @@ REASONS = {
     "key_mismatch": "Use the user_id as the record's key, so that a user's events stay in order.",
     "unknown_item": "Emit the item's event first, then `paaplus dead-letters redrive`.",
     "item_changed": "An item never changes: announce the new content under a new item_id.",
+    "unknown_event": "Retract by the event_id of an accepted event of the same user.",
+    "not_retractable": "Send the feedback again under a new event_id.",
+    "unreadable_text": "Mend the comment analyser, then `paaplus dead-letters redrive`.",
 }
-"""Why an event can be refused, and the remedy. The last two are found by the store."""
+"""Why an event can be refused, and the remedy. The last five are found by ingest and the store."""
 
 
 @cache

@@ -3,12 +3,14 @@
 from paaplus.population.fit import ItemFeatures, Ratings, fit_population
 from paaplus.population.model import Population, load_population
 from paaplus.population.prior import Prior
+from paaplus.population.teach import Taught
 
 __all__ = [
     "ItemFeatures",
     "Population",
     "Prior",
     "Ratings",
+    "Taught",
     "fit_population",
     "load_population",
 ]

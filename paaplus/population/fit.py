@@ -20,13 +20,26 @@ from paaplus.population.items import (
     principal_components,
 )
 from paaplus.population.model import ItemTable, Population
-from paaplus.population.prior import HEAD, Array, Gaussian, Moments, Prior
+from paaplus.population.prior import (
+    HEAD,
+    Array,
+    Gaussian,
+    Moments,
+    Prior,
+    fit_calibration,
+    fit_power_law,
+)
+from paaplus.population.teach import Taught, fit_teaching, teaching_report
+from paaplus.population.trust import LEAST, fit_trust
 
 DIRECTIONS = 64
 """Directions that tastes are looked for in, before the rotation."""
 
 CUT = 16
 """Rotated directions that are kept, those along which tastes differ most: a state is 2.6 KB with them."""
+
+CONSTANT = 0.05
+"""Variance of a user's ratings, next to the usual one, below which they are all the same."""
 
 FEWEST_USERS, FEWEST_ITEMS, FEWEST_RATINGS = 5, 20, 100
 """Below these an attribute has no population model."""
@@ -64,6 +77,7 @@ class _Attribute:
     head: ItemHead
     choice: Choice
     spread: Array
+    trust: Array
 
 
 def fit_population(
@@ -72,9 +86,10 @@ def fit_population(
     *,
     trunk: str,
     seed: int,
+    taught: Taught | None = None,
     progress: Progress | None = None,
 ) -> Population:
-    """Fit head, item deviations, prior and rotation.
+    """Fit head, item deviations, prior and rotation, and what feedback other than ratings is worth.
 
     The result depends on the ratings and the seed, not on the order of the rows. An attribute that hardly
     anybody rated gets the middle of the scale with a wide prior, and no personal directions.
@@ -127,6 +142,14 @@ def fit_population(
         directions=rotation.shape[1],
         kept=round(kept, 4),
     )
+    if taught is not None and len(taught.user_ids):
+        tell("other feedback", 0.97)
+        table = model.rows(item_ids.tolist(), vectors)
+        rows = dict(zip(item_ids.tolist(), table, strict=True))
+        model = fit_teaching(
+            model, taught, user_ids[users].astype(object), rated, scores, rows, table
+        )
+        model.report["teaching"] = teaching_report(model)
     tell("done", 1.0)
     return model
 
@@ -150,21 +173,43 @@ def _fit_attribute(
     rng: np.random.Generator,
 ) -> _Attribute:
     mean = float(scores.mean())
-    means = item_means(users, items, scores)
-    head = fit_item_head(components, vectors[means.items], means, rng)
+    says = _says_something(users, scores)
+    trust: Array | None = None
+    for _ in range(2):  # all alike at first; then by how consistent they are
+        means = item_means(users, items, scores, trust)
+        head = fit_item_head(components, vectors[means.items], means, rng)
+        rows = _rows(items, means, head, unit)
+        ratings = _by_user(users[says], rows[says], scores[says] - mean)
+        if trust is None:
+            first = fit_power_law(ratings.moments, fit_calibration(ratings.moments), spectrum)
+            trust = np.full(int(users.max()) + 1, LEAST)
+            trust[np.unique(users[says])] = fit_trust(first, ratings.moments)
+    choice = choose_prior(ratings, spectrum, head.between / head.scale**2, rng)
+    spread = rows.T @ rows / len(rows)
+    assert trust is not None
+    return _Attribute(mean, means, head, choice, spread, trust[np.unique(users)])
+
+
+def _rows(items: NDArray[np.intp], means: ItemMeans, head: ItemHead, unit: Array) -> Array:
+    """Design rows [N, 3 + k] of ratings."""
     place = np.searchsorted(means.items, items)
     # The rater's own rating is left out of delta: at training time it would predict itself.
-    others = means.count[place] - 1
-    rest = means.mean[place] * means.count[place] - means.centred
-    left_out = np.divide(rest, others, out=np.zeros_like(rest), where=others > 0)
+    left_out, others = means.others(place)
     shrunk = head.between * others / (head.between * others + means.within)
     delta = shrunk * (left_out - head.fitted[place])
-    fixed = np.stack([np.ones_like(scores), head.fitted[place], delta], axis=1)
+    fixed = np.stack([np.ones(len(items)), head.fitted[place], delta], axis=1)
     fixed[:, 1:] /= head.scale
-    rows = np.concatenate([fixed, unit[items]], axis=1)
-    ratings = _by_user(users, rows, scores - mean)
-    choice = choose_prior(ratings, spectrum, head.between / head.scale**2, rng)
-    return _Attribute(mean, means, head, choice, rows.T @ rows / len(rows))
+    return np.concatenate([fixed, unit[items]], axis=1)
+
+
+def _says_something(users: NDArray[np.intp], scores: Array) -> NDArray[np.bool_]:
+    """Ratings [N] of users who tell items apart: who gives all the same score has no taste to learn of."""
+    count = np.maximum(np.bincount(users), 1)
+    mean = np.bincount(users, scores) / count
+    variance = np.bincount(users, (scores - mean[users]) ** 2) / count
+    usual = float(np.median(variance[np.unique(users)]))
+    silent = (variance < CONSTANT * usual) & (count >= 5)
+    return ~silent[users] if not silent[users].all() else np.ones(len(users), bool)
 
 
 def _by_user(users: NDArray[np.intp], rows: Array, scores: Array) -> UserRatings:
@@ -270,6 +315,7 @@ def _assemble(
             "form": fit.choice.form,
             "densities": {k: round(v, 5) for k, v in fit.choice.densities.items()},
             "noise": round(float(prior.noise[a]), 4),
+            "distrusted": int((fit.trust < 0.5).sum()),
         }
     return Population(
         trunk=trunk,

@@ -65,14 +65,15 @@ def principal_components(vectors: NDArray[np.floating]) -> Components:
 
 @dataclass(frozen=True, slots=True)
 class ItemMeans:
-    """User-centred ratings per item, of one attribute.
+    """User-centred ratings per item, of one attribute, each rater weighed by trust.
 
     Attributes:
         items: [I'], indices of the items that were rated.
-        mean: [I'], mean over raters of (rating - rater's mean).
-        count: [I'], raters.
+        mean: [I'], weighted mean over raters of (rating - rater's mean).
+        count: [I'], sum of the weights: raters, where all are trusted.
         within: Variance of that difference within an item.
         centred: [N], the differences themselves.
+        weight: [N], of the ratings, 0..1.
     """
 
     items: NDArray[np.intp]
@@ -80,22 +81,41 @@ class ItemMeans:
     count: Array
     within: float
     centred: Array
+    weight: Array
+
+    def others(self, place: NDArray[np.intp]) -> tuple[Array, Array]:
+        """Mean and count [N] of each rated item without the rating itself; `place` [N] in `items`."""
+        count = np.maximum(self.count[place] - self.weight, 0.0)
+        rest = self.mean[place] * self.count[place] - self.weight * self.centred
+        return np.divide(rest, count, out=np.zeros_like(rest), where=count > 1e-9), count
 
 
-def item_means(users: NDArray[np.intp], items: NDArray[np.intp], scores: Array) -> ItemMeans:
-    """Means per item of [N] ratings, each minus its user's mean."""
+def item_means(
+    users: NDArray[np.intp], items: NDArray[np.intp], scores: Array, trust: Array | None = None
+) -> ItemMeans:
+    """Means per item of [N] ratings, each minus its user's mean.
+
+    Args:
+        users: int [N], and `items` int [N], from 0.
+        items: See `users`.
+        scores: [N].
+        trust: Weight of each user by index, > 0; None: 1.
+    """
     user_count = np.bincount(users)
     user_mean = np.bincount(users, scores) / np.maximum(user_count, 1)
     centred = scores - user_mean[users]
-    count = np.bincount(items)
+    weight = np.ones(len(scores)) if trust is None else trust[users]
+    count = np.bincount(items, weight)
     rated = np.flatnonzero(count)
-    mean = np.bincount(items, centred)[rated] / count[rated]
+    mean = np.bincount(items, weight * centred)[rated] / count[rated]
     inner = np.zeros(len(count))
     inner[rated] = mean
-    freedom = len(scores) - len(rated)
-    squares = float(((centred - inner[items]) ** 2).sum())
+    freedom = float(weight.sum()) * (1 - len(rated) / len(scores))
+    squares = float((weight * (centred - inner[items]) ** 2).sum())
     within = squares / freedom if freedom > 0 else float(centred.var())
-    return ItemMeans(rated, mean, count[rated].astype(np.float64), max(within, 1e-3), centred)
+    return ItemMeans(
+        rated, mean, count[rated].astype(np.float64), max(within, 1e-3), centred, weight
+    )
 
 
 @dataclass(frozen=True, slots=True)

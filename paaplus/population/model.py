@@ -26,10 +26,16 @@ from safetensors.numpy import load, save
 
 from paaplus.errors import PackError
 from paaplus.events import ATTRIBUTES
+from paaplus.observations import SURVEY
+from paaplus.population.channels import Channels, latent_rows, no_channels
 from paaplus.population.prior import HEAD, Array, Prior
+from paaplus.population.survey import SurveyModel
 
-FORMAT = 1
-"""Version of the file; a reader refuses every other."""
+FORMAT = 2
+"""Version of the file. A reader takes version 1 too, in which only ratings teach; heads may stand on one."""
+
+_CHANNELS = ("level", "target", "noise", "count")
+_SURVEY = ("centre", "scale", "slopes", "power")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,8 @@ class Population:
         head: float32 [F, A].
         unseen: float64 [A], variance of an unseen item's deviation, in squared units of delta.
         report: What the fit found, in JSON types.
+        channels: What feedback other than ratings says.
+        survey: What answers say; None where they say nothing.
     """
 
     trunk: str
@@ -75,6 +83,8 @@ class Population:
     head: NDArray[np.float32]
     unseen: Array
     report: dict[str, Any] = field(default_factory=dict)
+    channels: Channels = field(default_factory=lambda: no_channels(len(ATTRIBUTES)))
+    survey: SurveyModel | None = None
 
     @property
     def version(self) -> str:
@@ -103,6 +113,35 @@ class Population:
         found, place = self._places(item_ids)
         rows[found, :, 1:HEAD] = self.items.known[place]
         return rows
+
+    def observe(
+        self,
+        channels: NDArray[np.object_],
+        signals: Array,
+        rows: Array,
+        others: Array,
+        details: NDArray[np.object_],
+    ) -> tuple[Array, Array, Array]:
+        """Observations that are no ratings as rows of the regression.
+
+        Args:
+            channels: [N] of str, signals [N, A] and details [N], see `paaplus.observations`.
+            signals: See `channels`.
+            rows: [N, A, m], design rows of the items.
+            others: [N, A, m], of the items that they are compared with.
+            details: See `channels`.
+
+        Returns:
+            Rows [N, A, m], targets [N, A], and weights [N, A] relative to a rating; 0: nothing is said.
+        """
+        psi = latent_rows(channels, rows, others)
+        target, noise = self.channels.read(channels, signals)
+        asked = np.flatnonzero(channels == SURVEY)
+        if len(asked) and self.survey is not None:
+            said = [str(detail) for detail in details[asked]]
+            answers = self.survey.rows(said, self.prior.mean, self.prior.covariance)
+            psi[asked], target[asked], noise[asked] = answers
+        return psi, target, self.prior.noise / noise
 
     def unseen_variance(self, item_ids: Sequence[str]) -> NDArray[np.float64]:
         """Variance [N, A] that a score has because its item's deviation is not, or not well, known."""
@@ -152,6 +191,13 @@ class Population:
         if self.prior.spread is not None:
             tensors["prior_spread"] = self.prior.spread
         about = {"format": FORMAT, "trunk": self.trunk, "report": self.report}
+        about["channels"] = self.channels.names.tolist()
+        for part in _CHANNELS:
+            tensors[f"channels_{part}"] = getattr(self.channels, part)
+        if self.survey is not None:
+            about["survey"] = [list(column) for column in self.survey.columns]
+            for part in _SURVEY:
+                tensors[f"survey_{part}"] = getattr(self.survey, part)
         contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
         return save(contiguous, {"paaplus": json.dumps(about, sort_keys=True)})
 
@@ -182,7 +228,7 @@ def load_population(path: Path, version: str) -> Population:
     try:
         about = _metadata(content)
         tensors = load(content)
-        if about["format"] != FORMAT:
+        if about["format"] not in (1, FORMAT):
             raise ValueError(f"format {about['format']}")
         return _from_tensors(about, tensors)
     except (SafetensorError, KeyError, ValueError, TypeError, IndexError) as error:
@@ -206,6 +252,13 @@ def _from_tensors(about: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Po
         Prior(*(tensors[f"{name}_{part}"] for part in ("mean", "covariance", "noise")))
         for name in ("prior", "calibration")
     ]
+    channels, survey = no_channels(len(ATTRIBUTES)), None
+    if "channels" in about:
+        names = np.array(about["channels"], dtype=str).reshape(-1)
+        channels = Channels(names, *(tensors[f"channels_{part}"] for part in _CHANNELS))
+    if "survey" in about:
+        columns = tuple((question, answer) for question, answer in about["survey"])
+        survey = SurveyModel(columns, *(tensors[f"survey_{part}"] for part in _SURVEY))
     return Population(
         trunk=str(about["trunk"]),
         prior=replace(priors[0], spread=tensors.get("prior_spread")),
@@ -217,4 +270,6 @@ def _from_tensors(about: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Po
         head=tensors["head"],
         unseen=tensors["unseen"],
         report=dict(about["report"]),
+        channels=channels,
+        survey=survey,
     )

@@ -1,4 +1,7 @@
-"""Ratings out of the store: whole tables for the population, ragged blocks for cohorts."""
+"""Observations out of the store: whole tables for the population, ragged blocks for cohorts.
+
+What was taken back is never read.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from paaplus.store.sql import chunks
 from paaplus.store.tables import app_user, feedback, item
 
 _SCORES = tuple(feedback.c[attribute] for attribute in ATTRIBUTES)
+_STANDS = feedback.c.retracted_by.is_(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +45,8 @@ class Feedback:
         """Every rating that is not held out, by user and number."""
         query = (
             select(feedback.c.user_id, feedback.c.item_id, *_SCORES)
-            .where(feedback.c.rating_no.is_not(None))
-            .order_by(feedback.c.user_id, feedback.c.rating_no)
+            .where(feedback.c.number.is_not(None), feedback.c.kind == "rating", _STANDS)
+            .order_by(feedback.c.user_id, feedback.c.number)
         )
         rows = connection.execute(query).all()
         return RatingTable(
@@ -51,33 +55,40 @@ class Feedback:
             _score_matrix([row[2:] for row in rows]),
         )
 
-    def next_ratings(
+    def all_others(self, connection: Connection) -> Rows:
+        """Every observation that is no rating, of all users."""
+        query = _query().where(feedback.c.number.is_not(None), feedback.c.kind != "rating", _STANDS)
+        found = connection.execute(query).all()
+        return _ragged(sorted({row[0] for row in found}), found)
+
+    def next_observations(
         self, connection: Connection, user_ids: Sequence[str], learned: Sequence[int], count: int
     ) -> Rows:
-        """Each user's ratings number `learned + 1` to `learned + count`.
+        """Each user's observations number `learned + 1` to `learned + count`.
 
         Returns:
-            Rows in the order of `user_ids`; `seq` is the rating's number.
+            Rows in the order of `user_ids`; `seq` is the observation's number.
         """
         found: list[Any] = []
         for done, users in _by_number(user_ids, learned):
-            query = _rating_query().where(
+            query = _query().where(
                 feedback.c.user_id.in_(users),
-                feedback.c.rating_no > done,
-                feedback.c.rating_no <= done + count,
+                feedback.c.number > done,
+                feedback.c.number <= done + count,
+                _STANDS,
             )
             found += connection.execute(query).all()
         return _ragged(user_ids, found)
 
-    def ratings_by_number(
+    def by_number(
         self, connection: Connection, user_ids: Sequence[str], numbers: Iterable[Iterable[int]]
     ) -> Rows:
-        """The named ratings of each user, in the order of their numbers."""
+        """The named observations of each user, in the order of their numbers."""
         found: list[Any] = []
         for user_id, wanted in zip(user_ids, numbers, strict=True):
             for some in chunks(int(n) for n in wanted):
-                query = _rating_query().where(
-                    feedback.c.user_id == user_id, feedback.c.rating_no.in_(some)
+                query = _query().where(
+                    feedback.c.user_id == user_id, feedback.c.number.in_(some), _STANDS
                 )
                 found += connection.execute(query).all()
         return _ragged(user_ids, found)
@@ -85,7 +96,7 @@ class Feedback:
     def held_out(
         self, connection: Connection, user_ids: Sequence[str], learned: Sequence[int]
     ) -> Rows:
-        """Held-out ratings that came before each user's rating number `learned`.
+        """Held-out ratings that came before each user's observation number `learned`.
 
         Returns:
             Rows in the order of `user_ids`; `seq` is the number in all of the user's feedback.
@@ -98,9 +109,11 @@ class Feedback:
                 .join(limit, limit.c.user_id == feedback.c.user_id)
                 .where(
                     limit.c.user_id.in_(users),
-                    limit.c.rating_no == number,
+                    limit.c.number == number,
                     feedback.c.held_out,
+                    feedback.c.kind == "rating",
                     feedback.c.seq < limit.c.seq,
+                    _STANDS,
                 )
             )
             found += connection.execute(query).all()
@@ -112,10 +125,11 @@ class Feedback:
         return {str(kind): int(count) for kind, count in connection.execute(query)}
 
     def user_counts(self, connection: Connection, user_id: str) -> dict[str, int] | None:
-        """The user's numbers of events, ratings and held-out ratings; None for a stranger."""
+        """The user's numbers of events, ratings, observations, …; None for a stranger."""
         query = select(app_user).where(app_user.c.user_id == user_id)
         row = connection.execute(query).mappings().first()
-        return None if row is None else {k: row[k] for k in ("events", "ratings", "held_out")}
+        names = ("events", "ratings", "held_out", "observations", "retracted")
+        return None if row is None else {name: row[name] for name in names}
 
     def users(self, connection: Connection) -> int:
         """Number of users who ever gave feedback."""
@@ -140,8 +154,11 @@ def _by_number(user_ids: Sequence[str], numbers: Sequence[int]) -> Iterator[tupl
             yield number, some
 
 
-def _rating_query() -> Select[Any]:
-    return select(feedback.c.user_id, feedback.c.rating_no, feedback.c.item_id, *_SCORES)
+def _query() -> Select[Any]:
+    return select(
+        feedback.c.user_id, feedback.c.number, feedback.c.item_id, *_SCORES,
+        feedback.c.channel, feedback.c.detail,
+    )  # fmt: skip
 
 
 def _score_matrix(scores: Sequence[Sequence[float | None]]) -> NDArray[np.float64]:
@@ -150,19 +167,22 @@ def _score_matrix(scores: Sequence[Sequence[float | None]]) -> NDArray[np.float6
 
 
 def _ragged(user_ids: Sequence[str], found: Sequence[Any]) -> Rows:
-    """Group (user, seq, item, scores…) by user, in the order of `user_ids`."""
+    """Group (user, seq, item, scores…[, channel, detail]) by user, in the order of `user_ids`."""
     place = {user_id: n for n, user_id in enumerate(user_ids)}
     # Columns at once: rows of SQLAlchemy are slow to sort and to look into.
-    columns = list(zip(*found, strict=True)) or [()] * (3 + len(ATTRIBUTES))
+    columns = list(zip(*found, strict=True)) or [()] * (5 + len(ATTRIBUTES))
     owner = np.array([place[user_id] for user_id in columns[0]], dtype=np.int64)
     seq = np.array(columns[1], dtype=np.int64)
     order = np.lexsort((seq, owner))
-    scores = np.array(columns[3:], dtype=np.float64).T  # None becomes NaN
+    scores = np.array(columns[3:6], dtype=np.float64).T  # None becomes NaN
     counts = np.bincount(owner, minlength=len(user_ids))
+    further = [np.array(column, dtype=object)[order] for column in columns[6:]]
     return Rows(
         user_ids=tuple(user_ids),
         start=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         seq=seq[order],
         item_ids=np.array(columns[2], dtype=object)[order],
         scores=scores[order],
+        channels=further[0] if further else None,
+        details=further[1] if len(further) > 1 else None,
     )

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Join, and_, case, func, select
 
 from paaplus.errors import LeaseLostError
 from paaplus.store.sql import chunks, upsert
-from paaplus.store.tables import app_user, cohort_lease, feedback, head_state
+from paaplus.store.tables import app_user, cohort_lease, head_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,9 @@ class HeadRow:
 
     Attributes:
         user_id: Whose.
-        learned: Watermark: ratings 1..learned are in the state.
+        learned: Watermark: observations 1..learned are in the state.
+        retracted: How many of the user's observations had been taken back when it was read.
+        ahead: Observations that wait beyond the watermark.
         state: float32 vector, little endian, as `strategies.state` lays it out; None before any.
         memory: Replay memory, None where the strategy keeps none.
     """
@@ -43,16 +45,21 @@ class HeadRow:
     learned: int
     state: bytes | None = None
     memory: bytes | None = None
+    retracted: int = 0
+    ahead: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Basis:
     """What a state was made with: on another population or strategy it is trained anew.
 
+    So is the head of a user who took something back: training again without it undoes its effect
+    exactly, whatever the strategy.
+
     Attributes:
         population: Version of the population model.
         strategy: Name of the strategy and hash of its settings.
-        experience_size: Ratings in one experience; a user is due once that many wait.
+        experience_size: Observations in one experience; a user is due once that many wait.
     """
 
     population: str
@@ -87,13 +94,16 @@ class HeadStates:
 
         A user without a head, or with one on another basis, has `learned` 0 and no state.
         """
-        current = _on_basis(basis)
+        current = _is_current(basis)
+        learned = case((current, head_state.c.learned), else_=0)
         query = (
             select(
                 app_user.c.user_id,
-                case((current, head_state.c.learned), else_=0),
+                learned,
                 case((current, head_state.c.state), else_=None),
                 case((current, head_state.c.memory), else_=None),
+                app_user.c.retracted,
+                app_user.c.observations - learned,
             )
             .select_from(_users_with_heads())
             .where(app_user.c.cohort == cohort, app_user.c.user_id > after, _is_due(basis))
@@ -113,7 +123,8 @@ class HeadStates:
         row = connection.execute(query.where(app_user.c.user_id == user_id)).mappings().first()
         if row is None:
             return None
-        head = HeadRow(user_id, row["learned"], row["state"], row["memory"])
+        parts = (row[name] for name in ("learned", "state", "memory", "retracted"))
+        head = HeadRow(user_id, *parts)
         return head, row["population"], row["strategy"]
 
     def claim(
@@ -177,7 +188,7 @@ class HeadStates:
             LeaseLostError: The lease, or a watermark, has moved on; nothing was written.
         """
         self.hold(connection, lease)
-        stored = self._watermarks(connection, lease.cohort, basis, [row.user_id for row in before])
+        stored = self._watermarks(connection, lease.cohort, basis, before)
         moved = [row.user_id for row in before if stored.get(row.user_id, 0) != row.learned]
         if moved:
             raise LeaseLostError(
@@ -192,37 +203,32 @@ class HeadStates:
                 "strategy": basis.strategy,
                 "learned": row.learned,
                 "fence": lease.fence,
+                "retracted": row.retracted,
                 "state": row.state,
                 "memory": row.memory,
             }
             for row in after
         ]
-        columns = ["population", "strategy", "learned", "fence", "state", "memory"]
+        columns = ["population", "strategy", "learned", "fence", "retracted", "state", "memory"]
         upsert(connection, head_state, rows, update=columns)
 
     def _watermarks(
-        self, connection: Connection, cohort: str, basis: Basis, user_ids: Sequence[str]
+        self, connection: Connection, cohort: str, basis: Basis, before: Sequence[HeadRow]
     ) -> dict[str, int]:
+        retracted = {row.user_id: row.retracted for row in before}
         found: dict[str, int] = {}
-        for some in chunks(user_ids):
-            query = select(head_state.c.user_id, head_state.c.learned).where(
-                head_state.c.cohort == cohort, head_state.c.user_id.in_(some), _on_basis(basis)
-            )
-            found.update((str(u), int(n)) for u, n in connection.execute(query))
+        for some in chunks(retracted):
+            query = select(
+                head_state.c.user_id, head_state.c.learned, head_state.c.retracted
+            ).where(head_state.c.cohort == cohort, head_state.c.user_id.in_(some), _on_basis(basis))
+            found.update((u, n) for u, n, r in connection.execute(query) if r == retracted[u])
         return found
 
     def not_yet_learned(self, connection: Connection, basis: Basis | None) -> int:
-        """Ratings that wait for their experience to fill up, or for a population model."""
-        ratings = select(func.coalesce(func.sum(app_user.c.ratings), 0))
-        total = int(connection.execute(ratings).scalar_one())
-        if basis is None:
-            return total
-        learned = select(func.coalesce(func.sum(head_state.c.learned), 0)).where(_on_basis(basis))
-        return total - int(connection.execute(learned).scalar_one())
-
-    def other_feedback(self, connection: Connection) -> int:
-        """Feedback of kinds that no strategy learns from yet."""
-        query = select(func.count()).select_from(feedback).where(feedback.c.kind != "rating")
+        """Observations that wait for their experience to fill up, or for a population model."""
+        learned = 0 if basis is None else case((_is_current(basis), head_state.c.learned), else_=0)
+        waiting = func.coalesce(func.sum(app_user.c.observations - learned), 0)
+        query = select(waiting).select_from(_users_with_heads())
         return int(connection.execute(query).scalar_one())
 
 
@@ -230,6 +236,11 @@ def _on_basis(basis: Basis) -> ColumnElement[bool]:
     return and_(
         head_state.c.population == basis.population, head_state.c.strategy == basis.strategy
     )
+
+
+def _is_current(basis: Basis) -> ColumnElement[bool]:
+    """On the basis, and nothing was taken back since."""
+    return and_(_on_basis(basis), head_state.c.retracted == app_user.c.retracted)
 
 
 def _users_with_heads() -> Join:
@@ -240,5 +251,5 @@ def _users_with_heads() -> Join:
 
 
 def _is_due(basis: Basis) -> ColumnElement[bool]:
-    waiting = app_user.c.ratings - case((_on_basis(basis), head_state.c.learned), else_=0)
+    waiting = app_user.c.observations - case((_is_current(basis), head_state.c.learned), else_=0)
     return waiting >= basis.experience_size

@@ -4,8 +4,12 @@ One call of `Ingest.apply`, inside one transaction of the caller:
 
 1. drop records below the stored offset (a redelivery, or a worker that was frozen),
 2. insert the events that are new by `event_id`; duplicates are counted, not stored,
-3. insert dead letters, with the events that only the store can refuse (unknown items),
+3. insert dead letters, with the events that only the store can refuse (unknown items and events),
 4. write the next offset of every partition.
+
+What there is to learn from is numbered per user, 1, 2, 3, …: a head has learned 1 to its watermark. What a
+user takes back keeps its number, is never read again, and raises the user's count `retracted`, by which a
+head that had learned it is known to be out of date.
 
 Decoding happens before, in `streams.ingest`; committing to Kafka happens after, as advice only.
 """
@@ -33,6 +37,7 @@ from paaplus.events import (
 from paaplus.store.items import Items, Verdict
 from paaplus.store.letters import DeadLetters, Letter
 from paaplus.store.offsets import Arrival, Offsets, Outcome
+from paaplus.store.retractions import Past, Row
 from paaplus.store.settings import StoreSettings
 from paaplus.store.sql import chunks, upsert
 from paaplus.store.tables import app_user, feedback
@@ -82,77 +87,79 @@ class Ingest:
         """Write what can be accepted; one verdict per arrival."""
         verdicts: dict[int, Verdict] = {}
         items: dict[int, Item] = {}
-        events: dict[int, FeedbackEvent] = {}
+        events: dict[int, Arrival] = {}
         for index, arrival in enumerate(fresh):
             if isinstance(arrival.event, EventError):
                 verdicts[index] = arrival.event
             elif isinstance(arrival.event, Item):
                 items[index] = arrival.event
             else:
-                events[index] = arrival.event
+                events[index] = arrival
         verdicts.update(zip(items, Items().add(connection, list(items.values())), strict=True))
-        bodies = [fresh[index].value for index in events]
-        verdicts.update(
-            zip(events, self._add_feedback(connection, list(events.values()), bodies), strict=True)
-        )
+        added = self._add_feedback(connection, list(events.values()))
+        verdicts.update(zip(events, added, strict=True))
         return [verdicts[index] for index in range(len(fresh))]
 
-    def _add_feedback(
-        self, connection: Connection, events: Sequence[FeedbackEvent], bodies: Sequence[bytes]
-    ) -> list[Verdict]:
+    def _add_feedback(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[Verdict]:
+        events = [a.event for a in arrivals if not isinstance(a.event, Item | EventError)]
         seen = self._seen(connection, [event.event_id.bytes for event in events])
         known = Items().known(connection, {i for event in events for i in _items_of(event)})
         users = self._users(connection, {event.user_id for event in events})
-        rows: list[dict[str, object]] = []
+        past = Past(connection, events)
+        rows: list[Row] = []
         verdicts: list[Verdict] = []
-        for event, body in zip(events, bodies, strict=True):
+        for arrival, event in zip(arrivals, events, strict=True):
             unknown = [item_id for item_id in _items_of(event) if item_id not in known]
             if event.event_id.bytes in seen:
                 verdicts.append("duplicate")
             elif unknown:
                 verdicts.append(_unknown_item(unknown[0]))
+            elif (refusal := past.refuses(event)) is not None:
+                verdicts.append(refusal)
             else:
                 seen.add(event.event_id.bytes)
-                rows.append(self._row(event, body, users[event.user_id]))
+                user = users[event.user_id]
+                rows.append(self._row(event, arrival, user))
+                past.add(event, rows[-1], user)
                 verdicts.append("accepted")
         if rows:
             connection.execute(insert(feedback), rows)
+            past.write(connection)
             changed = {str(row["user_id"]) for row in rows}
             upsert(
                 connection,
                 app_user,
                 [users[user_id] for user_id in sorted(changed)],
-                update=["events", "ratings", "held_out"],
+                update=["events", "ratings", "held_out", "observations", "retracted"],
             )
         return verdicts
 
-    def _row(self, event: FeedbackEvent, body: bytes, user: dict[str, Any]) -> dict[str, object]:
+    def _row(self, event: FeedbackEvent, arrival: Arrival, user: dict[str, Any]) -> Row:
         """The feedback row of an event; counts it in its user's numbers."""
-        item_ids = _items_of(event)
+        item_ids, found = _items_of(event), arrival.observation
+        held_out = any(self._settings.is_held_out(event.user_id, one) for one in item_ids)
         user["events"] += 1
-        row: dict[str, object] = {
+        row: Row = {
             "event_id": event.event_id.bytes,
             "user_id": event.user_id,
             "seq": user["events"],
-            "rating_no": None,
-            "held_out": False,
+            "number": None,
+            "held_out": held_out,
             "kind": kind_of(event),
+            "channel": None if found is None else found.channel,
             "item_id": item_ids[0] if item_ids else None,
-            "appearance": None,
-            "health": None,
-            "posture": None,
+            "detail": None if found is None else found.detail,
+            "retracted_by": None,
             "occurred_at": event.occurred_at,
-            "body": body,
+            "body": arrival.value,
         }
-        if isinstance(event, Rating):
-            for attribute in ATTRIBUTES:
-                row[attribute] = getattr(event.scores, attribute)
-            if self._settings.is_held_out(event.user_id, event.item_id):
-                row["held_out"] = True
-                user["held_out"] += 1
-            else:
-                user["ratings"] += 1
-                row["rating_no"] = user["ratings"]
+        row |= zip(ATTRIBUTES, (None,) * 3 if found is None else found.signals, strict=True)
+        if held_out:
+            user["held_out"] += isinstance(event, Rating)
+        elif found is not None:
+            user["ratings"] += isinstance(event, Rating)
+            user["observations"] += 1
+            row["number"] = user["observations"]
         return row
 
     def _seen(self, connection: Connection, event_ids: Sequence[bytes]) -> set[bytes]:
@@ -168,9 +175,7 @@ class Ingest:
             user_id: {
                 "user_id": user_id,
                 "cohort": self._settings.cohort_of(user_id),
-                "events": 0,
-                "ratings": 0,
-                "held_out": 0,
+                **dict.fromkeys(("events", "ratings", "held_out", "observations", "retracted"), 0),
             }
             for user_id in user_ids
         }

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from paaplus.errors import NotFoundError
 from paaplus.store.releases import Champion, LedgerEntry, Promotion, Release
 from paaplus.store.sql import chunks, upsert
-from paaplus.store.tables import champion, ledger, release
+from paaplus.store.tables import app_user, champion, ledger, release
 
 
 class Ledger:
@@ -68,6 +68,7 @@ class Ledger:
                 "reason": p.reason,
                 "figures": p.figures,
                 "at": now,
+                "retracted": p.retracted,
                 "mirrored": False,
             }
             for p in valid
@@ -96,7 +97,8 @@ class Ledger:
             now: When.
 
         Raises:
-            NotFoundError: No champion, no earlier version, or no such version.
+            NotFoundError: No champion, no earlier version, no such version, or one that has learned what
+                the user took back since.
         """
         current = self.champions(connection, [user_id], lock=True).get(user_id)
         if current is None:
@@ -112,6 +114,12 @@ class Ledger:
                 f"known versions: {sorted(history)}, champion: {current.version}",
             )
         target = history[wanted]
+        count = select(app_user.c.retracted).where(app_user.c.user_id == user_id)
+        if target.retracted < (connection.scalar(count) or 0):
+            raise NotFoundError(
+                f"user {user_id!r} took back feedback that version {wanted} has learned",
+                "go back to a later version, or wait for the next round",
+            )
         row = {
             "release": target.release,
             "user_id": user_id,
@@ -125,6 +133,7 @@ class Ledger:
             "reason": reason,
             "figures": {},
             "at": now,
+            "retracted": target.retracted,
             "mirrored": False,
         }
         self._append(connection, [row], {user_id: current.seq})
@@ -207,7 +216,7 @@ class Ledger:
         if not entries:
             return
         connection.execute(insert(ledger), list(entries))
-        names = ["user_id", "version", "pack", "pack_row", "population"]
+        names = ["user_id", "version", "pack", "pack_row", "population", "retracted"]
         pointers = [
             {name: entry[name] for name in names} | {"seq": seqs.get(entry["user_id"], 0) + 1}
             for entry in entries

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 
 from paaplus.errors import EventError
 from paaplus.events import FeedbackEvent, Item
+from paaplus.observations import Observation
 from paaplus.store.sql import upsert
 from paaplus.store.tables import ingest_offset
 
@@ -25,6 +26,7 @@ class Arrival:
         key: The record's key as it came.
         value: The record's bytes as they came.
         event: What the bytes say, or why they are no event.
+        observation: What there is to learn from it, if anything.
     """
 
     topic: str
@@ -33,6 +35,7 @@ class Arrival:
     key: bytes | None
     value: bytes
     event: FeedbackEvent | Item | EventError
+    observation: Observation | None = None
 
 
 @dataclass(frozen=True, slots=True)

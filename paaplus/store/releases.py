@@ -52,6 +52,7 @@ class LedgerEntry:
         reason: Why, in words.
         figures: The numbers that decided.
         at: When, with zone.
+        retracted: How many of the user's observations had been taken back when the head was trained.
     """
 
     id: int
@@ -67,11 +68,16 @@ class LedgerEntry:
     reason: str
     figures: dict[str, float]
     at: datetime
+    retracted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Champion:
-    """The champion pointer of one user; `seq` is what compare-and-swap compares."""
+    """The champion pointer of one user; `seq` is what compare-and-swap compares.
+
+    `retracted` is the user's count when the head was trained: below today's, the head has learned what was
+    taken back since.
+    """
 
     user_id: str
     version: int
@@ -79,6 +85,7 @@ class Champion:
     row: int
     population: str
     seq: int
+    retracted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,7 @@ class Promotion:
         seen: `Champion.seq` that the gate compared with; 0 if there was no champion.
         reason: Why.
         figures: The numbers that decided.
+        retracted: See `Champion`.
     """
 
     user_id: str
@@ -98,3 +106,4 @@ class Promotion:
     seen: int
     reason: str
     figures: dict[str, float]
+    retracted: int = 0

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-REVISION = "0001"
+REVISION = "0002"
 """The Alembic revision that these tables correspond to."""
 
 metadata = MetaData()
@@ -123,6 +123,8 @@ app_user = Table(
     Column("events", Integer, nullable=False),  # feedback of any kind
     Column("ratings", Integer, nullable=False),  # ratings to learn from
     Column("held_out", Integer, nullable=False),  # ratings kept for evaluation
+    Column("observations", Integer, nullable=False),  # feedback to learn from, of any kind
+    Column("retracted", Integer, nullable=False),  # observations taken back
     Index("ix_app_user_cohort", "cohort", "user_id"),
 )
 
@@ -133,17 +135,20 @@ feedback = Table(
     Column("event_id", LargeBinary(16), nullable=False, unique=True),
     Column("user_id", Text, nullable=False),
     Column("seq", Integer, nullable=False),  # 1, 2, 3, … over all of the user's feedback
-    Column("rating_no", Integer),  # 1, 2, 3, … over the user's ratings to learn from
+    Column("number", Integer),  # 1, 2, 3, … over the user's observations, NULL: nothing to learn
     Column("held_out", Boolean, nullable=False),
     Column("kind", Text, nullable=False),
+    Column("channel", Text),  # what it is evidence of, see `paaplus.observations`
     Column("item_id", Text),
-    Column("appearance", Float),
+    Column("detail", Text),  # the other item of a comparison, the answers of a survey
+    Column("appearance", Float),  # 0..10 of a rating, the signal of another channel
     Column("health", Float),
     Column("posture", Float),
+    Column("retracted_by", Integer),  # `seq` of the event that took this one back
     Column("occurred_at", UtcTime, nullable=False),
     Column("body", LargeBinary, nullable=False),  # the event as it came
     UniqueConstraint("user_id", "seq"),
-    UniqueConstraint("user_id", "rating_no"),
+    UniqueConstraint("user_id", "number"),
 )
 
 population = Table(
@@ -173,10 +178,13 @@ head_state = Table(
     Column("user_id", Text, primary_key=True),
     Column("population", Text, nullable=False),
     Column("strategy", Text, nullable=False),  # name and hash of its settings
-    Column("learned", Integer, nullable=False),  # watermark: ratings 1..learned are in the state
+    Column(
+        "learned", Integer, nullable=False
+    ),  # watermark: observations 1..learned are in the state
+    Column("retracted", Integer, nullable=False),  # the user's, when it was trained
     Column("fence", BigInteger, nullable=False),  # of the lease under which it was written
     Column("state", LargeBinary, nullable=False),  # float32 vector, little endian
-    Column("memory", LargeBinary),  # replay memory: int64 rating numbers, then float64 keys
+    Column("memory", LargeBinary),  # replay memory: int64 numbers, then float64 keys
 )
 
 release = Table(
@@ -204,6 +212,7 @@ champion = Table(
     Column("pack_row", Integer, nullable=False),
     Column("population", Text, nullable=False),
     Column("seq", BigInteger, nullable=False),
+    Column("retracted", Integer, nullable=False),  # the user's, when the head was trained
 )
 
 ledger = Table(
@@ -222,6 +231,7 @@ ledger = Table(
     Column("reason", Text, nullable=False),
     Column("figures", JSON, nullable=False),
     Column("at", UtcTime, nullable=False),
+    Column("retracted", Integer, nullable=False),
     Column("mirrored", Boolean, nullable=False),
     Index("ix_ledger_user", "user_id", "version"),
     Index("ix_ledger_mirrored", "mirrored"),

@@ -73,7 +73,7 @@ def content(config: Config) -> dict[str, list[Any]]:
                 head_state.c.memory,
             ).order_by(head_state.c.user_id),
             "feedback": select(
-                feedback.c.event_id, feedback.c.user_id, feedback.c.seq, feedback.c.rating_no
+                feedback.c.event_id, feedback.c.user_id, feedback.c.seq, feedback.c.number
             ).order_by(feedback.c.user_id, feedback.c.seq),
             "dead": select(
                 dead_letter.c.topic, dead_letter.c.part, dead_letter.c.off, dead_letter.c.reason

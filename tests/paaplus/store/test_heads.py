@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from paaplus.comments import open_analyser
 from paaplus.errors import LeaseLostError
 from paaplus.events import decode_feedback, decode_item
+from paaplus.observations import observe
 from paaplus.store import Store, StoreSettings, open_store
 from paaplus.store.heads import Basis, HeadRow
 from paaplus.store.offsets import Arrival
@@ -48,7 +50,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
                 }
                 value = json.dumps(body).encode()
                 event = decode_feedback(value)
-                events.append(Arrival("feedback", 0, len(events), None, value, event))
+                found = observe(event, open_analyser())
+                events.append(Arrival("feedback", 0, len(events), None, value, event, found))
         with store.write() as connection:
             store.ingest.apply(connection, "test", arrivals, now=NOW)
             store.ingest.apply(connection, "test", events, now=NOW)
@@ -59,8 +62,8 @@ def test_due_users_and_their_next_experience(store: Store) -> None:
     with store.read() as connection:
         assert store.heads.due_cohorts(connection, BASIS) == {"c0000": 1}
         due = store.heads.due_heads(connection, "c0000", BASIS)
-        assert due == [HeadRow("ann", 0)]
-        rows = store.feedback.next_ratings(connection, ["bob", "ann"], [0, 3], 3)
+        assert due == [HeadRow("ann", 0, ahead=7)]
+        rows = store.feedback.next_observations(connection, ["bob", "ann"], [0, 3], 3)
     assert rows.start.tolist() == [0, 2, 5]
     assert rows.seq.tolist() == [1, 2, 4, 5, 6]
     assert rows.item_ids.tolist() == ["i0", "i1", "i3", "i4", "i5"]
@@ -117,5 +120,5 @@ def test_another_basis_starts_from_nothing(store: Store) -> None:
         assert store.heads.due_heads(connection, "c0000", BASIS) == []
         assert store.heads.not_yet_learned(connection, BASIS) == 3
         newer = Basis("p2", "exact_ewc-1", 3)
-        assert store.heads.due_heads(connection, "c0000", newer) == [HeadRow("ann", 0)]
+        assert store.heads.due_heads(connection, "c0000", newer) == [HeadRow("ann", 0, ahead=7)]
         assert store.heads.not_yet_learned(connection, newer) == 9

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import select
 
+from paaplus.comments import open_analyser
 from paaplus.errors import EventError
-from paaplus.events import decode_feedback, decode_item
+from paaplus.events import Rating, Retraction, decode_feedback, decode_item
+from paaplus.observations import observe
 from paaplus.store import Store, StoreSettings, open_store
 from paaplus.store.offsets import Arrival, Outcome
 from paaplus.store.tables import app_user, feedback
@@ -41,6 +44,19 @@ def rating(event: int, user: str, item: str, score: float = 5.0) -> bytes:
     ).encode()
 
 
+def other(event: int, user: str, **fields: object) -> bytes:
+    common = {"schema_version": 1, "event_id": str(uuid.UUID(int=event + 1)), "occurred_at": TIME}
+    return json.dumps(common | {"user_id": user} | fields).encode()
+
+
+def retraction(event: int, user: str, retracts: int) -> bytes:
+    return other(event, user, kind="retraction", retracts=str(uuid.UUID(int=retracts + 1)))
+
+
+def survey(event: int, user: str) -> bytes:
+    return other(event, user, kind="survey", answers={"exercises": "daily"})
+
+
 def item(item_id: str, number: int, features: list[float]) -> bytes:
     return json.dumps(
         {
@@ -59,7 +75,8 @@ def arrival(topic: str, part: int, off: int, value: bytes) -> Arrival:
         event = decode_item(value) if topic == "items" else decode_feedback(value)
     except EventError as error:
         return Arrival(topic, part, off, None, value, error)
-    return Arrival(topic, part, off, None, value, event)
+    found = None if topic == "items" else observe(event, open_analyser())
+    return Arrival(topic, part, off, None, value, event, found)
 
 
 def apply(store: Store, arrivals: list[Arrival]) -> Outcome:
@@ -133,8 +150,8 @@ class IngestMachine(RuleBasedStateMachine):
         self.store = self.context.__enter__()
         self.log: dict[int, list[bytes]] = {0: [], 1: []}  # what was ever appended
         self.done = {0: 0, 1: 0}  # next offset
-        self.rows: list[tuple[str, str]] = []  # accepted (user, item) in order
-        self.seen: set[int] = set()
+        self.rows: list[dict[str, Any]] = []  # accepted, in order
+        self.seen: dict[int, dict[str, Any]] = {}
         self.outcome = Outcome()
 
     @initialize()
@@ -147,18 +164,24 @@ class IngestMachine(RuleBasedStateMachine):
                 st.sampled_from(["ann", "bob", "cy.d", "-"]),
                 st.sampled_from([*ITEMS, "ghost"]),
                 st.integers(0, 12),
-                st.booleans(),
+                st.sampled_from(["rating", "rating", "broken", "retraction", "survey"]),
+                st.integers(0, 12),
             ),
             max_size=6,
         ),
         part=st.integers(0, 1),
     )
-    def append(self, records: list[tuple[str, str, int, bool]], part: int) -> None:
-        for user, item_id, event, broken in records:
+    def append(self, records: list[tuple[str, str, int, str, int]], part: int) -> None:
+        for user, item_id, event, kind, target in records:
+            if kind == "retraction":
+                value = retraction(event, user, target)
+            elif kind == "survey":
+                value = survey(event, user)
+            else:
+                value = rating(event, user, item_id)
             # As murmur2 would: a user's records lie in one partition.
             if hash_part(user) == part:
-                value = rating(event, user, item_id)
-                self.log[part].append(value[:-1] if broken else value)
+                self.log[part].append(value[:-1] if kind == "broken" else value)
 
     @rule(
         part=st.integers(0, 1), back=st.integers(0, 4), count=st.integers(1, 8), dies=st.booleans()
@@ -187,12 +210,25 @@ class IngestMachine(RuleBasedStateMachine):
             event = decode_feedback(value)
         except EventError:
             return Outcome(dead=1)
-        if event.event_id.int in self.seen:
+        number = event.event_id.int
+        if number in self.seen:
             return Outcome(duplicates=1)
-        if event.item_id == "ghost":
-            return Outcome(dead=1)
-        self.seen.add(event.event_id.int)
-        self.rows.append((event.user_id, event.item_id))
+        row = {"user": event.user_id, "kind": type(event).__name__, "item": None, "gone": False}
+        if isinstance(event, Rating):
+            if event.item_id == "ghost":
+                return Outcome(dead=1)
+            row["item"] = event.item_id
+        elif isinstance(event, Retraction):
+            target = self.seen.get(event.retracts.int)
+            if target is None or target["user"] != event.user_id or target["kind"] == "Retraction":
+                return Outcome(dead=1)
+            target["gone"] = True
+        else:
+            for former in self.rows:
+                if former["user"] == event.user_id and former["kind"] == "Survey":
+                    former["gone"] = True
+        self.seen[number] = row
+        self.rows.append(row)
         return Outcome(accepted=1)
 
     @invariant()
@@ -201,18 +237,32 @@ class IngestMachine(RuleBasedStateMachine):
             rows = connection.execute(select(feedback).order_by(feedback.c.id)).mappings().all()
             users = {r["user_id"]: r for r in connection.execute(select(app_user)).mappings()}
             totals = self.store.offsets.totals(connection)
-        assert [(r["user_id"], r["item_id"]) for r in rows] == self.rows
+            read = self.store.feedback.next_observations(
+                connection, sorted(users), [0] * len(users), 10**6
+            )
+        assert [(r["user_id"], r["item_id"]) for r in rows] == [
+            (r["user"], r["item"]) for r in self.rows
+        ]
+        assert [r["retracted_by"] is not None for r in rows] == [r["gone"] for r in self.rows]
         assert totals == self.outcome + Outcome(accepted=len(ITEMS))
-        settings_ = self.store.settings
+        standing = 0
         for user_id, row in users.items():
             mine = [r for r in rows if r["user_id"] == user_id]
             assert [r["seq"] for r in mine] == list(range(1, len(mine) + 1))
-            learned = [r["rating_no"] for r in mine if not r["held_out"]]
-            assert learned == list(range(1, len(learned) + 1))
+            ratings = [r for r in mine if r["kind"] == "rating"]
+            for r in ratings:
+                assert r["held_out"] == self.store.settings.is_held_out(user_id, r["item_id"])
+            numbered = [r for r in mine if r["kind"] != "retraction" and not r["held_out"]]
+            assert [r["number"] for r in numbered] == list(range(1, len(numbered) + 1))
+            gone = [r for r in numbered if r["retracted_by"] is not None]
             assert row["events"] == len(mine)
-            assert row["ratings"] == len(learned)
-            for r in mine:
-                assert r["held_out"] == settings_.is_held_out(user_id, r["item_id"])
+            assert row["observations"] == len(numbered)
+            assert row["retracted"] == len(gone)
+            taught = [r for r in ratings if not r["held_out"] and r["retracted_by"] is None]
+            assert row["ratings"] == len(taught)
+            assert row["held_out"] == sum(r["held_out"] for r in ratings)
+            standing += len(numbered) - len(gone)
+        assert len(read.seq) == standing
 
     def teardown(self) -> None:
         self.context.__exit__(None, None, None)

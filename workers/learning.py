@@ -1,0 +1,141 @@
+"""Teaches heads the experiences that wait for them, one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from paaplus.evaluation import UserReports, join
+from paaplus.heads import Heads
+from paaplus.store import Rows, Store
+from paaplus.store.heads import HeadRow
+from strategies.base import Strategy
+from streams.experiences import build_experience
+from workers.memory import decode_memories
+from workers.regressors import Regressors
+from workers.states import gather, scatter
+
+MOST_EXPERIENCES = 100
+"""Experiences of one user in one round: what a user has beyond waits for the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What U heads learned.
+
+    Attributes:
+        before: The heads that learned at least one experience, as they were.
+        after: As they are now.
+        observations: How many were learned by all of them.
+        prequential: Each new rating as the live head predicted it before it was learned.
+        heads: To serve.
+        calibration: The users' mean and slope alone.
+    """
+
+    before: list[HeadRow]
+    after: list[HeadRow]
+    observations: int
+    prequential: UserReports
+    heads: Heads
+    calibration: Heads
+
+
+class Learner:
+    """Reads from the store, writes nothing.
+
+    Args:
+        store: Where feedback is.
+        strategy: Learns.
+        regressors: Makes rows of feedback.
+        size: Observations in an experience.
+    """
+
+    def __init__(self, store: Store, strategy: Strategy, regressors: Regressors, size: int) -> None:
+        self._store = store
+        self._strategy = strategy
+        self._regressors = regressors
+        self._size = size
+
+    def learn(self, due: list[HeadRow]) -> Learned | None:
+        """Teach every due head all its whole experiences.
+
+        A state is rounded to what is kept at rest after each, so it is the same however many fell into
+        one round.
+
+        Args:
+            due: Heads with at least one experience waiting, sorted by user.
+
+        Returns:
+            None if everybody's next experience has an item that still waits for its features.
+        """
+        now = {head.user_id: head for head in due}
+        reports: list[UserReports] = []
+        observations = 0
+        waiting = due
+        for _ in range(MOST_EXPERIENCES):
+            ready, rows = self._ready([head for head in waiting if head.ahead >= self._size])
+            if not ready:
+                break
+            waiting, report = self._step(ready, rows)
+            reports.append(report)
+            observations += len(rows.seq)
+            now |= {head.user_id: head for head in waiting}
+        before = [head for head in due if now[head.user_id] is not head]
+        if not before:
+            return None
+        after = [now[head.user_id] for head in before]
+        users = tuple(head.user_id for head in before)
+        state = gather(self._strategy, after, *decode_memories([head.memory for head in after]))
+        return Learned(
+            before=before,
+            after=after,
+            observations=observations,
+            prequential=join(reports, users),
+            heads=self._strategy.heads(state),
+            calibration=self._strategy.calibration(state),
+        )
+
+    def _step(self, heads: list[HeadRow], new: Rows) -> tuple[list[HeadRow], UserReports]:
+        """One experience of every head."""
+        learned = np.array([head.learned for head in heads], dtype=np.int64)
+        numbers, keys = decode_memories([head.memory for head in heads])
+        with self._store.read() as connection:
+            memory = self._store.feedback.by_number(connection, new.user_ids, numbers)
+        new, psi_new = self._regressors.of(new)
+        memory, psi_memory = self._regressors.of(memory)
+        experience = build_experience(
+            new,
+            psi_new,
+            memory=memory,
+            psi_memory=psi_memory,
+            memory_numbers=numbers,
+            memory_keys=keys,
+            step=learned // self._size,
+            dtype=self._strategy.dtype,
+        )
+        old_state = gather(self._strategy, heads, numbers, keys)
+        live = {"live": self._strategy.heads(old_state)}
+        prequential = self._regressors.compare(new, psi_new, live)
+        state = self._strategy.train(experience, old_state)
+        after = scatter(self._strategy, heads, state, self._size)
+        return [
+            replace(head, ahead=old.ahead - self._size)
+            for head, old in zip(after, heads, strict=True)
+        ], prequential
+
+    def _ready(self, due: list[HeadRow]) -> tuple[list[HeadRow], Rows]:
+        """Those whose next experience has no item that still waits for its features, and its rows."""
+        while True:
+            users, learned = [head.user_id for head in due], [head.learned for head in due]
+            with self._store.read() as connection:
+                rows = self._store.feedback.next_observations(
+                    connection, users, learned, self._size
+                )
+                item_ids, place = rows.items()
+                waiting = self._store.items.waiting(connection, item_ids)
+            if not waiting:
+                return due, rows
+            owner = np.repeat(np.arange(len(users)), np.diff(rows.start))
+            blocked = set(owner[place[np.isin(item_ids, list(waiting))]].tolist())
+            due = [head for u, head in enumerate(due) if u not in blocked]
