@@ -105,7 +105,7 @@ class AdamStrategy:
         ewc = None
         if self._penalty is not None:
             importance = state["importance"].reshape(blocks)
-            ewc = self._penalty(importance, config.ewc_lambda, config.ewc_decay)
+            ewc = self._penalty([importance], config.ewc_lambda, config.ewc_decay)
             plugins.append(ewc)
         template = CohortTemplate(
             weight=state["weight"].reshape(blocks),
@@ -118,7 +118,7 @@ class AdamStrategy:
         result["weight"] = template.learn(experience).reshape(shape)
         result["fisher"] = state["fisher"] + self._fisher(experience).reshape(shape)
         if ewc is not None:
-            result["importance"] = ewc.importance.reshape(shape)
+            result["importance"] = ewc.importance[0].reshape(shape)
         if replay.memory is not None:
             result["memory_seq"], result["memory_key"] = replay.memory
         return result

@@ -1,114 +1,173 @@
 """Online elastic weight consolidation (Kirkpatrick et al. 2017; Schwarz et al. 2018, "Progress & compress").
 
-The penalty is lambda * sum of F (v - v_old)^2. Two definitions of F:
+The penalty is lambda * sum of F (v - v_old)^2, over all parameters of the model. Two definitions of F:
 
-- `GaussianEWC`: the Fisher information of a linear model with Gaussian noise, sum of w x^2, which needs no
-  labels and is exact; in units of rows, so the penalty is divided by the rows of the batch. Rows that are
-  replayed are not penalised as well: they would count twice.
+- `GaussianEWC`: the Fisher information under Gaussian noise, sum of w (d score / d v)^2, which needs
+  no labels; exact for a linear head, Gauss-Newton for others. In units of rows (times the noise), so the
+  penalty is divided by the rows of the batch. Rows that are replayed are not penalised as well: they would
+  count twice.
 - `EmpiricalEWC`: the decayed sum of squared gradients of batch means, labels included: that of stock
   Avalanche's `EWCPlugin(mode="online")`. From ten ratings it is mostly noise (Kunstner et al. 2019).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor
 
+from strategies.models import CohortModel
 from strategies.template import Batch, CohortTemplate, batches, cohort_loss
+
+BLOCK = 1 << 16
+"""Numbers that are penalised at a time on a CPU: a difference of so many stays in the cache."""
 
 
 class GaussianEWC(SupervisedPlugin):
     """EWC with the Fisher information of the Gaussian model, for every user of the cohort at once.
 
+    Comes after replay among the plugins: it looks at the batches of the experience before the first step,
+    and holds a penalty of the size of the model for each.
+
     Args:
-        importance: [B, o, d], decayed importances so far, in rows times x^2.
+        importance: Per parameter [L, …], decayed importances so far, in rows times (d score / d v)^2.
         penalty: lambda; 1 weighs old rows like new ones.
         decay: Of the importances, per experience.
     """
 
-    def __init__(self, importance: Tensor, penalty: float, decay: float) -> None:
+    def __init__(self, importance: Sequence[Tensor], penalty: float, decay: float) -> None:
         super().__init__()
-        self.importance = importance
+        self.importance = list(importance)
         self._penalty = penalty
         self._decay = decay
-        self._anchor: Tensor | None = None
+        self._anchor: list[Tensor] = []
+        self._penalties: list[tuple[list[Tensor], list[Tensor] | None]] = []
 
     def before_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Hold on to the weights that the experience begins with."""
-        self._anchor = strategy.model.weight.detach().clone()
-        self._penalties: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._anchor = [weight.clone() for weight in strategy.model.weights()]
+        # The same batches come in every epoch.
+        self._penalties = [self.penalty(strategy.model, batch) for batch in strategy.dataloader]
 
     def after_backward(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Add the penalty's gradient."""
-        weight, number = strategy.model.weight, strategy.clock.train_epoch_iterations
-        if number not in self._penalties:  # the same batches come in every epoch
-            self._penalties[number] = self.penalty(strategy.mbatch)
-        stiffness, pull = self._penalties[number]
-        assert self._anchor is not None
-        weight.grad.addcmul_(stiffness, weight.detach() - self._anchor, value=2 * self._penalty)
-        if pull is not None:
-            weight.grad.sub_(pull, alpha=self._penalty)
+        stiffness, pull = self._penalties[strategy.clock.train_epoch_iterations]
+        parts = zip(strategy.model.parameters(), self._anchor, stiffness, strict=True)
+        for n, (parameter, anchor, stiff) in enumerate(parts):
+            add_pull(parameter.grad, stiff, parameter.detach(), anchor, 2 * self._penalty)
+            if pull is not None:
+                parameter.grad.sub_(pull[n], alpha=self._penalty)
 
     def after_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Importances of the new rows, added to the decayed ones."""
-        self.importance = self._decay * self.importance + self.importances(strategy)
+        self._penalties = []
+        new = self.importances(strategy)
+        self.importance = [
+            fresh.add_(old, alpha=self._decay)
+            for fresh, old in zip(new, self.importance, strict=True)
+        ]
 
-    def penalty(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        """Stiffness around the anchor [B, o, d], and what is taken from the gradient [B, o, d].
+    def penalty(self, model: CohortModel, batch: Batch) -> tuple[list[Tensor], list[Tensor] | None]:
+        """Stiffness around the anchor, and what is taken from the gradient; per parameter [L, …].
 
         All old rows together have their optimum at the anchor; those not in the batch pull against those
         that are: by the gradient of the replayed rows at the anchor, which is therefore subtracted.
         """
         x, y, w, new = batch
-        per_row = w.sum(dim=(1, 2))[:, None, None].clamp(min=1.0).reciprocal()
+        per_row = rows_per_loss(model, w).reciprocal()
         if x.shape[1] == new:
-            return self.importance * per_row, None
-        assert self._anchor is not None
+            return [scaled(importance, per_row) for importance in self.importance], None
         x, y, w = x[:, new:], y[:, new:], w[:, new:]
-        others = (self.importance - torch.einsum("bno,bnd->bod", w, x**2)).clamp(min=0.0)
-        error = w * (torch.bmm(x, self._anchor.transpose(1, 2)) - y)
-        return others * per_row, 2 * per_row * torch.bmm(error.transpose(1, 2), x)
+        error = w * (model(x) - y)
+        known = model.information(w)
+        others = [(i - k).clamp_(min=0.0) for i, k in zip(self.importance, known, strict=True)]
+        pull = [scaled(gradient, 2 * per_row) for gradient in model.gradients(error)]
+        return [scaled(other, per_row) for other in others], pull
 
-    def importances(self, strategy: CohortTemplate) -> Tensor:
-        """Of the new rows: [B, o, d]."""
+    def importances(self, strategy: CohortTemplate) -> list[Tensor]:
+        """Of the new rows: per parameter [L, …]."""
         rows = strategy.experience.rows
-        return torch.einsum("bno,bnd->bod", rows.w, rows.x**2)
+        strategy.model(rows.x)
+        information: list[Tensor] = strategy.model.information(rows.w)
+        return information
 
 
 class EmpiricalEWC(GaussianEWC):
     """Stock `EWCPlugin(mode="online")`, for every user of the cohort at once. Arguments as above."""
 
-    def penalty(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    def penalty(self, model: CohortModel, batch: Batch) -> tuple[list[Tensor], list[Tensor] | None]:
         """The importances as they are: they are of batch means."""
         return self.importance, None
 
-    def importances(self, strategy: CohortTemplate) -> Tensor:
-        """Mean over the batches of new rows of the squared gradient: [B, o, d]."""
-        weight = strategy.model.weight
+    def importances(self, strategy: CohortTemplate) -> list[Tensor]:
+        """Mean over the batches of new rows of the squared gradient: per parameter [L, …]."""
+        model = strategy.model
         new = batches(strategy.experience.rows, strategy.train_mb_size)
-        total = torch.zeros_like(weight)
+        totals = [torch.zeros_like(weight) for weight in model.weights()]
         for x, y, w, _ in new:
-            loss = cohort_loss(strategy.model(x), y, w)
-            (gradient,) = torch.autograd.grad(loss, weight)
-            total += gradient**2
-        return total / max(len(new), 1)
+            scores = model(x).requires_grad_()
+            loss = cohort_loss(*map(model.per_loss, (scores, y, w)))
+            (upstream,) = torch.autograd.grad(loss, scores)
+            for total, gradient in zip(totals, model.gradients(upstream), strict=True):
+                total.addcmul_(gradient, gradient, value=1 / len(new))
+        return totals
 
 
 class PriorPenalty(GaussianEWC):
-    """The prior alone, around the population's head: for training on everything again. Arguments as above."""
+    """The prior alone, around the population's head: for training on everything again.
+
+    Args:
+        importance: As above, of the prior.
+        penalty: As above.
+        decay: Not used.
+        anchor: Per parameter [L, …], the prior's mean; None: 0, where it is in round coordinates.
+    """
+
+    def __init__(
+        self,
+        importance: Sequence[Tensor],
+        penalty: float,
+        decay: float,
+        anchor: Sequence[Tensor] | None = None,
+    ) -> None:
+        super().__init__(importance, penalty, decay)
+        self._mean = anchor
 
     def before_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
-        """The anchor is where the prior has its mean: 0 in round coordinates."""
+        """The anchor is where the prior has its mean."""
         super().before_training_exp(strategy, **kwargs)
-        self._anchor = torch.zeros_like(strategy.model.weight)
+        mean = self._mean or [torch.zeros_like(weight) for weight in strategy.model.weights()]
+        self._anchor = list(mean)
 
-    def penalty(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    def penalty(self, model: CohortModel, batch: Batch) -> tuple[list[Tensor], list[Tensor] | None]:
         """The prior's precision, per row of the batch."""
-        counts = batch[2].sum(dim=(1, 2))[:, None, None].clamp(min=1.0)
-        return self.importance / counts, None
+        per_row = rows_per_loss(model, batch[2]).reciprocal()
+        return [scaled(importance, per_row) for importance in self.importance], None
 
     def after_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Importances stay the prior's."""
+
+
+def rows_per_loss(model: CohortModel, w: Tensor) -> Tensor:
+    """Sum of the weights w [B, n, o] in each loss, at least 1: [L]."""
+    return model.per_loss(w).sum(dim=(1, 2)).clamp(min=1.0)
+
+
+def scaled(values: Tensor, factor: Tensor) -> Tensor:
+    """Values [L, …] times one factor [L] per loss."""
+    return values * factor.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def add_pull(
+    gradient: Tensor, stiffness: Tensor, weight: Tensor, anchor: Tensor, strength: float
+) -> None:
+    """Add strength * stiffness * (weight - anchor) to the gradient in place; all of one shape."""
+    if gradient.numel() <= 2 * BLOCK or not gradient.is_cpu:
+        gradient.addcmul_(stiffness, weight - anchor, value=strength)
+        return
+    flat = [torch.split(t.reshape(-1), BLOCK) for t in (gradient, stiffness, weight, anchor)]
+    for part, stiff, here, there in zip(*flat, strict=True):
+        part.addcmul_(stiff, here - there, value=strength)

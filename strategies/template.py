@@ -17,34 +17,18 @@ from avalanche.training.plugins import EvaluationPlugin, SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
+from strategies.models import CohortModel, StackedHead
 from streams.experiences import CohortExperience, RowBlock
 
 Batch = tuple[Tensor, Tensor, Tensor, int]
 """x [B, n, d], y [B, n, o], w [B, n, o], and how many of the n rows are new; those behind are replayed."""
 
 
-class StackedHead(nn.Module):
-    """Linear heads of a cohort, without a bias (the first regressor is 1).
-
-    Args:
-        weight: [B, o, d], one matrix per block. This layout, that of `nn.Linear`, makes the product with
-            few outputs many times faster than [B, d, o].
-    """
-
-    def __init__(self, weight: Tensor) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(weight.clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scores [B, n, o] of rows x [B, n, d]."""
-        return torch.bmm(x, self.weight.transpose(1, 2))
-
-
 class CohortTemplate(SupervisedTemplate):
     """Avalanche's supervised template over a `CohortExperience`; all its hooks fire.
 
     Args:
-        weight: [B, o, d], weights to start from.
+        weight: [B, o, d], linear heads' weights to start from; or a model.
         learning_rate: Of Adam, made anew for every experience.
         epochs: Passes over the new rows.
         batch_size: New rows per user and step, in their order in time.
@@ -54,14 +38,15 @@ class CohortTemplate(SupervisedTemplate):
     def __init__(
         self,
         *,
-        weight: Tensor,
+        weight: Tensor | CohortModel,
         learning_rate: float,
         epochs: int,
         batch_size: int,
         plugins: Sequence[SupervisedPlugin] = (),
     ) -> None:
-        model = StackedHead(weight)
-        fused = weight.dtype in (torch.float32, torch.float64)
+        model: Any = StackedHead(weight) if isinstance(weight, Tensor) else weight
+        first = model.weights()[0]
+        fused = first.dtype in (torch.float32, torch.float64)
         with quiet_avalanche():
             super().__init__(
                 model=model,
@@ -69,17 +54,17 @@ class CohortTemplate(SupervisedTemplate):
                 criterion=nn.MSELoss(),  # not called: `criterion` below is per block and weighted
                 train_mb_size=batch_size,
                 train_epochs=epochs,
-                device=weight.device,
+                device=first.device,
                 plugins=list(plugins),
                 evaluator=EvaluationPlugin(collect_all=False),
             )
 
     def learn(self, experience: CohortExperience) -> Tensor:
-        """Train on one experience; the weights [B, o, d] after it."""
+        """Train on one experience; the first of the weights after it, [L, …]."""
         with quiet_avalanche():
             # Without `eval_streams=[]` Avalanche reads the whole stream before the first step.
             self.train(experience, eval_streams=[])
-        weight: Tensor = self.model.weight.detach()
+        weight: Tensor = self.model.weights()[0]
         return weight
 
     def train_dataset_adaptation(self, **kwargs: Any) -> None:
@@ -97,14 +82,21 @@ class CohortTemplate(SupervisedTemplate):
         """Batches are on the device already."""
 
     def forward(self) -> Tensor:
-        """Scores of the current batch."""
+        """Scores of the current batch: a leaf, at which the way back begins."""
         scores: Tensor = self.model(self.mbatch[0])
-        return scores
+        return scores.requires_grad_()
 
     def criterion(self) -> Tensor:
-        """Sum over blocks of the block's weighted mean squared error."""
+        """Sum over losses of the weighted mean squared error."""
         _, y, w, _ = self.mbatch
-        return cohort_loss(self.mb_output, y, w)
+        return cohort_loss(*map(self.model.per_loss, (self.mb_output, y, w)))
+
+    def backward(self) -> None:
+        """The gradient of the loss by every weight."""
+        (upstream,) = torch.autograd.grad(self.loss, self.mb_output)
+        gradients = self.model.gradients(upstream)
+        for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
+            parameter.grad = gradient
 
 
 def cohort_loss(output: Tensor, y: Tensor, w: Tensor) -> Tensor:

@@ -1,0 +1,72 @@
+"""Models of a cohort: the weights of many users' heads, stacked, with gradients written out by hand.
+
+No graph is recorded through the weights: the loss is differentiated by the scores alone, and the model turns
+that into the gradients of its weights. So what training needs is what EWC needs, and nothing is allocated
+for autograd.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class CohortModel(Protocol):
+    """What the template and the plugins ask of a model; an `nn.Module`.
+
+    The cohort's loss is a sum of L independent losses. Every parameter has leading dimension L, in one order.
+    `gradients` and `information` are of the rows of the last call; what they return may be overwritten by
+    the next.
+    """
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Scores [B, n, o] of rows x [B, n, d]."""
+
+    def weights(self) -> list[Tensor]:
+        """The parameters, detached: one [L, …] each."""
+
+    def per_loss(self, values: Tensor) -> Tensor:
+        """Values [B, n, o] of scores, by the loss in which they count: [L, n, *]."""
+
+    def gradients(self, upstream: Tensor) -> list[Tensor]:
+        """Sum over rows and scores of upstream [B, n, o] times d score / d weight, per parameter."""
+
+    def information(self, w: Tensor) -> list[Tensor]:
+        """Sum over rows and scores of w [B, n, o] times (d score / d weight)^2, per parameter."""
+
+
+class StackedHead(nn.Module):
+    """Linear heads of a cohort, without a bias (the first regressor is 1). One loss per block: L = B.
+
+    Args:
+        weight: [B, o, d], one matrix per block. This layout, that of `nn.Linear`, makes the product with
+            few outputs many times faster than [B, d, o].
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.clone())
+        self._x = weight.new_zeros(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores [B, n, o] of rows x [B, n, d]."""
+        self._x = x
+        return torch.bmm(x, self.weight.detach().transpose(1, 2))
+
+    def weights(self) -> list[Tensor]:
+        """The matrix [B, o, d]."""
+        return [self.weight.detach()]
+
+    def per_loss(self, values: Tensor) -> Tensor:
+        """Values as they are."""
+        return values
+
+    def gradients(self, upstream: Tensor) -> list[Tensor]:
+        """Of the matrix."""
+        return [torch.bmm(upstream.transpose(1, 2), self._x)]
+
+    def information(self, w: Tensor) -> list[Tensor]:
+        """Of the matrix: exact, and the same for all weights."""
+        return [torch.einsum("bno,bnd->bod", w, self._x**2)]

@@ -1,0 +1,187 @@
+"""The three-layer heads of a cohort, one per user and attribute, trained together.
+
+Tensors are feature-major, [L, units, n] for L = U users x A attributes and n rows: products are then of
+matrices as they lie in memory, and the A heads of a user, who read the same rows, share one product in the
+first layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from paaplus.physique_head import BATCH_NORM_EPS, SCALE
+
+
+class Trace(NamedTuple):
+    """What the way back needs of a hidden layer.
+
+    Attributes:
+        below: [G, in, n], the layer's input for G groups of heads that share it.
+        product: [L, out, n], weight times input.
+        slope: [L, out], what normalisation multiplies with.
+        above: [L, out, n], the layer's output.
+    """
+
+    below: Tensor
+    product: Tensor
+    slope: Tensor
+    above: Tensor
+
+
+class StackedMLP(nn.Module):
+    """Heads of U users with A attributes: `paaplus.physique_head.network` in eval mode, times 10.
+
+    BatchNorm normalises by its frozen running statistics, since a single rating has none of its own; its
+    affine weights are trained like all others. Dropout is off: in the official code it is a means against
+    overfitting when fitting from many thousands of rows, and here EWC and replay are that.
+
+    There is one loss per user and attribute: L = U * A, in that order.
+
+    Args:
+        trained: Name -> [U, A, …] as in `PhysiqueHeads.trained`. Training is in place wherever a tensor is
+            contiguous.
+        frozen: Name -> [A, out], running statistics.
+    """
+
+    def __init__(self, trained: Mapping[str, Tensor], frozen: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self._users, self._attributes = trained["weight1"].shape[:2]
+        self.names = tuple(trained)
+        for name, tensor in trained.items():
+            flat = tensor.reshape(self._users * self._attributes, *tensor.shape[2:])
+            self.register_parameter(name, nn.Parameter(flat))
+        self._hidden = sum(name.startswith("scale") for name in trained)
+        self._mean = [self._of_heads(frozen[f"mean{n + 1}"]) for n in range(self._hidden)]
+        self._factor = [
+            self._of_heads((frozen[f"variance{n + 1}"] + BATCH_NORM_EPS).rsqrt())
+            for n in range(self._hidden)
+        ]
+        self._trace: list[Trace] = []
+        self._scores = flat.new_zeros(0)
+        self._gradients: list[Tensor] = []
+
+    def weights(self) -> list[Tensor]:
+        """The parameters in the order of the network: [L, …] each."""
+        return [getattr(self, name).detach() for name in self.names]
+
+    def trained(self) -> dict[str, Tensor]:
+        """The parameters by name, [U, A, …]."""
+        shape = (self._users, self._attributes)
+        named = zip(self.names, self.weights(), strict=True)
+        return {name: tensor.reshape(*shape, *tensor.shape[1:]) for name, tensor in named}
+
+    def per_loss(self, values: Tensor) -> Tensor:
+        """Values [U, n, A] as [L, n, 1]."""
+        return self._rows(values).transpose(1, 2)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores [U, n, A] in 0..10 of rows x [U, n, d]."""
+        self._trace, below = [], x.transpose(1, 2)
+        for n in range(self._hidden):
+            weight, bias, scale, shift = self._layer(n)
+            product = torch.bmm(self._grouped(weight, below), below)
+            product = product.reshape(len(weight), weight.shape[1], -1)
+            slope = scale * self._factor[n]
+            offset = torch.addcmul(shift, bias - self._mean[n], slope)
+            above = torch.addcmul(offset[:, :, None], slope[:, :, None], product).relu_()
+            self._trace.append(Trace(below, product, slope, above))
+            below = above
+        weight, bias = self._layer(self._hidden)
+        logits = torch.baddbmm(bias[:, :, None], weight, below)
+        self._scores = logits.sigmoid_().mul_(SCALE)
+        return self._scores.reshape(self._users, self._attributes, -1).transpose(1, 2)
+
+    @torch.no_grad()
+    def gradients(self, upstream: Tensor) -> list[Tensor]:
+        """Of every parameter, [L, …]; the same memory at every call.
+
+        Args:
+            upstream: [U, n, A], derivatives by the scores of the last call.
+        """
+        if not self._gradients:
+            self._gradients = [torch.empty_like(tensor) for tensor in self.weights()]
+        found = dict(zip(self.names, self._gradients, strict=True))
+        error = self._rows(upstream) * self._logistic()
+        self._top(found, error, self._trace[-1].above)
+        weight, _ = self._layer(self._hidden)
+        for n in reversed(range(self._hidden)):
+            below, product, slope, above = self._trace[n]
+            # Of the first of these products one side is a single row: no matrix product is needed.
+            error = (
+                weight.transpose(1, 2) * error
+                if n == self._hidden - 1
+                else self._down(weight, error)
+            )
+            error = torch.ops.aten.threshold_backward(error, above, 0)
+            weight, bias, _, _ = self._layer(n)
+            centred, total = bias - self._mean[n], error.sum(dim=2)
+            found[f"shift{n + 1}"].copy_(total)
+            torch.mul(total, slope, out=found[f"bias{n + 1}"])
+            along = torch.linalg.vecdot(error, product, dim=2).addcmul_(total, centred)
+            torch.mul(along, self._factor[n], out=found[f"scale{n + 1}"])
+            error *= slope[:, :, None]
+            self._outer(found[f"weight{n + 1}"], error, below)
+        return self._gradients
+
+    @torch.no_grad()
+    def information(self, w: Tensor) -> list[Tensor]:
+        """Squares of every row's own gradient: the diagonal of Gauss-Newton, label-free; [L, …].
+
+        Args:
+            w: [U, n, A], weights of the scores of the last call, >= 0.
+        """
+        found = {
+            name: torch.empty_like(t) for name, t in zip(self.names, self.weights(), strict=True)
+        }
+        rows, error = self._rows(w), self._logistic()
+        self._top(found, rows * error**2, self._trace[-1].above ** 2)
+        weight, _ = self._layer(self._hidden)
+        for n in reversed(range(self._hidden)):
+            below, product, slope, above = self._trace[n]
+            error = torch.ops.aten.threshold_backward(self._down(weight, error), above, 0)
+            weight, bias, _, _ = self._layer(n)
+            squared, centred = rows * error**2, (bias - self._mean[n])[:, :, None]
+            torch.sum(squared, dim=2, out=found[f"shift{n + 1}"])
+            torch.mul(found[f"shift{n + 1}"], slope**2, out=found[f"bias{n + 1}"])
+            along = (squared * (product + centred) ** 2).sum(dim=2)
+            torch.mul(along, self._factor[n] ** 2, out=found[f"scale{n + 1}"])
+            self._outer(found[f"weight{n + 1}"], squared * (slope**2)[:, :, None], below**2)
+            error = error * slope[:, :, None]
+        return list(found.values())
+
+    def _top(self, found: dict[str, Tensor], error: Tensor, below: Tensor) -> None:
+        self._outer(found[f"weight{self._hidden + 1}"], error, below)
+        torch.sum(error, dim=2, out=found[f"bias{self._hidden + 1}"])
+
+    def _outer(self, out: Tensor, error: Tensor, below: Tensor) -> None:
+        """Sum over rows of error [L, out, n] times input [G, in, n], into `out` [L, out, in]."""
+        grouped = error.reshape(len(below), -1, error.shape[2])
+        torch.bmm(grouped, below.transpose(1, 2), out=self._grouped(out, below))
+
+    def _down(self, weight: Tensor, error: Tensor) -> Tensor:
+        return torch.bmm(weight.transpose(1, 2), error)
+
+    def _grouped(self, weight: Tensor, below: Tensor) -> Tensor:
+        """Matrices [L, out, in] of heads that share their input as one [G, out * L / G, in]; a view."""
+        return weight.view(len(below), -1, weight.shape[2])
+
+    def _layer(self, n: int) -> list[Tensor]:
+        parts = ("weight", "bias", "scale", "shift")[: 4 if n < self._hidden else 2]
+        return [getattr(self, f"{part}{n + 1}").detach() for part in parts]
+
+    def _logistic(self) -> Tensor:
+        """d score / d logit, [L, 1, n]."""
+        return self._scores * (1 - self._scores / SCALE)
+
+    def _rows(self, values: Tensor) -> Tensor:
+        """Values [U, n, A] as [L, 1, n]."""
+        return values.transpose(1, 2).reshape(self._users * self._attributes, 1, -1)
+
+    def _of_heads(self, statistic: Tensor) -> Tensor:
+        """[A, out] for every user: [L, out]."""
+        return statistic.repeat(self._users, 1)
