@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from paaplus.errors import PackError
 
 CohortState = dict[str, Tensor]
 """Name -> tensor with leading dimension U. `memory_seq` (int64 [U, M], -1 = empty) and `memory_key`
@@ -65,3 +70,33 @@ def scatter(state: CohortState, users: Tensor, part: Mapping[str, Tensor]) -> No
             target[users, : tensor.shape[1]] = tensor
         else:
             target[users] = tensor
+
+
+def save_state(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write a state as safetensors, to the bit; an existing file is replaced, whole or not at all."""
+    written = path.with_name(path.name + ".part")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, written)
+    written.replace(path)
+
+
+def load_state(path: Path, layout: Layout, *, device: str | torch.device = "cpu") -> CohortState:
+    """A state that `save_state` wrote.
+
+    Args:
+        path: The file.
+        layout: Of the strategy; the memory is read whether or not it is named.
+        device: Where to put the tensors.
+
+    Raises:
+        PackError: No such file, a damaged one, or the state of another strategy or width.
+    """
+    remedy = "give the file that this strategy saved, or train it again"
+    try:
+        state: CohortState = load_file(path, device=str(device))
+    except (OSError, SafetensorError) as error:
+        raise PackError(f"{path}: no state can be read: {error}", remedy) from error
+    found = {name: tuple(t.shape[1:]) for name, t in state.items() if name not in MEMORY}
+    if found != layout or len({len(tensor) for tensor in state.values()}) > 1:
+        differ = sorted(k for k in found.keys() | layout.keys() if found.get(k) != layout.get(k))
+        raise PackError(f"{path}: not this strategy's state: {differ or 'users differ'}", remedy)
+    return state
