@@ -36,6 +36,51 @@ FULL_HEAD_CONFIG = StrategyConfig(learning_rate=1e-4, epochs=5, memory_batch_siz
 """Adam's rate is that of the official fine-tuning."""
 
 
+class FullHeadTemplate(CohortTemplate):
+    """The cohort template over full heads of always as many users; its memory is made once.
+
+    Args:
+        model: Of the users.
+        config: Settings.
+        replay: The replay plugin, if any.
+        penalty: The kind of EWC, if any; its importances come with the users.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: StackedMLP,
+        config: StrategyConfig,
+        replay: CohortReplay | None,
+        penalty: GaussianEWC | None,
+    ) -> None:
+        super().__init__(
+            weight=model,
+            learning_rate=config.learning_rate,
+            epochs=config.epochs,
+            batch_size=config.batch_size,
+            plugins=[plugin for plugin in (replay, penalty) if plugin is not None],
+        )
+        self._replay, self._penalty = replay, penalty
+
+    def update(self, experience: CohortExperience, state: CohortState) -> CohortState:
+        """The users' state after the experience; valid until the next call, for weights are views."""
+        model = self.model
+        model.load(state)
+        keys = [IMPORTANCE + name for name in model.names if IMPORTANCE + name in state]
+        if keys and self._penalty is not None:
+            device = model.weights()[0].device
+            self._penalty.importance = [state[k].flatten(0, 1).to(device) for k in keys]
+        self.learn(experience)
+        result: CohortState = model.trained()
+        if keys and self._penalty is not None:
+            named = model.named(self._penalty.importance)
+            result |= {IMPORTANCE + name: tensor for name, tensor in named.items()}
+        if self._replay is not None and self._replay.memory is not None:
+            result["memory_seq"], result["memory_key"] = self._replay.memory
+        return result
+
+
 class FullHeadStrategy:
     """Full heads of a cohort, experience by experience. Stateless: states go in and come out.
 
@@ -97,67 +142,46 @@ class FullHeadStrategy:
 
     def train(self, experience: CohortExperience, state: CohortState) -> CohortState:
         """The state after the experience; the one that went in is unchanged."""
-        result = {name: tensor.clone() for name, tensor in state.items()}
         size = self._config.batch_size
         steps = (experience.rows.counts() + size - 1) // size
+        result = {name: torch.empty_like(tensor) for name, tensor in state.items()}
+        still = torch.nonzero(steps == 0).reshape(-1)
+        scatter(result, still, gather(state, still))
+        learners: dict[int, FullHeadTemplate] = {}
         # Only users who need as many steps learn together: padding is never a step.
         for number in sorted(set(steps.tolist()) - {0}):
             for users in torch.split(torch.nonzero(steps == number).reshape(-1), self.chunk):
+                if len(users) not in learners:  # its memory serves all chunks of this size
+                    learners[len(users)] = self._learner(len(users))
                 some = self._here(experience.take(users))
-                scatter(result, users, self._train(some, gather(state, users)))
+                scatter(result, users, learners[len(users)].update(some, _part(state, users)))
         return result
 
     def scores(self, state: CohortState, x: Tensor) -> Tensor:
         """Scores [U, n, A] in 0..10 of rows x [U, n, d], or [1, n, d] for all users alike."""
         parts = []
         for users in torch.split(torch.arange(len(state["weight1"])), self.chunk):
-            model = StackedMLP(self._weights(gather(state, users)), self._frozen)
+            model = StackedMLP(len(users), self._initial, self._frozen)
+            model.load(_part(state, users))
             rows = x.expand(len(users), -1, -1) if len(x) == 1 else x[users]
             parts.append(model(rows.to(self.device, self.dtype)).to(x.device))
         return torch.cat(parts)
 
-    def _train(self, experience: CohortExperience, state: CohortState) -> CohortState:
-        config = self._config
-        everything = self.name == "cumulative"
+    def _learner(self, users: int) -> FullHeadTemplate:
+        config, everything = self._config, self.name == "cumulative"
         size = EVERYTHING if everything else config.memory_size
         batch = EVERYTHING if everything else config.memory_batch_size
-        model = StackedMLP(self._weights(state), self._frozen)
-        replay = CohortReplay(size, batch, config.seed)
-        plugins: list[CohortReplay | GaussianEWC] = [replay] if self.name in REPLAYED else []
-        penalty = self._penalty(model, state)
-        template = CohortTemplate(
-            weight=model,
-            learning_rate=config.learning_rate,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            plugins=[*plugins, *penalty],
-        )
-        template.learn(experience)
-        result = model.trained()
+        replay = CohortReplay(size, batch, config.seed) if self.name in REPLAYED else None
+        penalty: GaussianEWC | None = None
         if self.name in CONSOLIDATED:
-            named = zip(model.names, penalty[0].importance, strict=True)
-            result |= {IMPORTANCE + k: v.reshape(state[k].shape) for k, v in named}
-        if replay.memory is not None:
-            result["memory_seq"], result["memory_key"] = replay.memory
-        return result
-
-    def _penalty(self, model: StackedMLP, state: CohortState) -> list[GaussianEWC]:
-        """The kind of EWC, if any."""
-        config = self._config
-        if self.name in CONSOLIDATED:
-            kept = [state[IMPORTANCE + name].to(self.device) for name in model.names]
-            flat = [tensor.flatten(0, 1) for tensor in kept]
-            return [kind_of(config)(flat, config.ewc_lambda, config.ewc_decay)]
-        if self.name == "cumulative" and self._prior:
-            users = len(state["weight1"])
-            initial = [self._initial[name].to(self.device) for name in model.names]
+            penalty = kind_of(config)([], config.ewc_lambda, config.ewc_decay)
+        elif everything and self._prior:
+            initial = [tensor.to(self.device) for tensor in self._initial.values()]
             anchor = [t.expand(users, *t.shape).reshape(-1, *t.shape[1:]) for t in initial]
             weighed = [torch.full_like(tensor, self._prior) for tensor in anchor]
-            return [PriorPenalty(weighed, 1.0, 1.0, anchor)]
-        return []
-
-    def _weights(self, state: CohortState) -> dict[str, Tensor]:
-        return {name: state[name].to(self.device) for name in self._initial}
+            penalty = PriorPenalty(weighed, 1.0, 1.0, anchor)
+        model = StackedMLP(users, self._initial, self._frozen)
+        return FullHeadTemplate(model=model, config=config, replay=replay, penalty=penalty)
 
     def _here(self, experience: CohortExperience) -> CohortExperience:
         """The experience with its rows on the device; numbers and keys stay where they are."""
@@ -173,6 +197,14 @@ class FullHeadStrategy:
             experience.memory_key,
             experience.step,
         )
+
+
+def _part(state: CohortState, users: Tensor) -> CohortState:
+    """States of some users, rising int64 [U']; views where users are neighbours: not to be changed."""
+    first, last = int(users[0]), int(users[-1]) + 1
+    if last - first == len(users):
+        return {name: tensor[first:last] for name, tensor in state.items()}
+    return gather(state, users)
 
 
 def full_rows(x: Tensor, scores: Tensor, seq: Tensor, *, weights: Tensor | None = None) -> RowBlock:

@@ -48,18 +48,24 @@ class GaussianEWC(SupervisedPlugin):
 
     def before_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Hold on to the weights that the experience begins with."""
-        self._anchor = [weight.clone() for weight in strategy.model.weights()]
+        weights = strategy.model.weights()
+        if not self._anchor:
+            self._anchor = [torch.empty_like(weight) for weight in weights]
+        for anchor, weight in zip(self._anchor, weights, strict=True):
+            anchor.copy_(weight)
         # The same batches come in every epoch.
         self._penalties = [self.penalty(strategy.model, batch) for batch in strategy.dataloader]
 
     def after_backward(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Add the penalty's gradient."""
         stiffness, pull = self._penalties[strategy.clock.train_epoch_iterations]
-        parts = zip(strategy.model.parameters(), self._anchor, stiffness, strict=True)
-        for n, (parameter, anchor, stiff) in enumerate(parts):
-            add_pull(parameter.grad, stiff, parameter.detach(), anchor, 2 * self._penalty)
+        parts = zip(strategy.model.weights(), self._anchor, stiffness, strict=True)
+        for n, (weight, anchor, stiff) in enumerate(parts):
+            gradient = strategy.parameters[n].grad
+            assert gradient is not None
+            add_pull(gradient, stiff, weight, anchor, 2 * self._penalty)
             if pull is not None:
-                parameter.grad.sub_(pull[n], alpha=self._penalty)
+                gradient.sub_(pull[n], alpha=self._penalty)
 
     def after_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Importances of the new rows, added to the decayed ones."""
@@ -138,9 +144,9 @@ class PriorPenalty(GaussianEWC):
 
     def before_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """The anchor is where the prior has its mean."""
-        super().before_training_exp(strategy, **kwargs)
         mean = self._mean or [torch.zeros_like(weight) for weight in strategy.model.weights()]
         self._anchor = list(mean)
+        self._penalties = [self.penalty(strategy.model, batch) for batch in strategy.dataloader]
 
     def penalty(self, model: CohortModel, batch: Batch) -> tuple[list[Tensor], list[Tensor] | None]:
         """The prior's precision, per row of the batch."""
@@ -168,6 +174,8 @@ def add_pull(
     if gradient.numel() <= 2 * BLOCK or not gradient.is_cpu:
         gradient.addcmul_(stiffness, weight - anchor, value=strength)
         return
+    scratch = gradient.new_empty(BLOCK)
     flat = [torch.split(t.reshape(-1), BLOCK) for t in (gradient, stiffness, weight, anchor)]
     for part, stiff, here, there in zip(*flat, strict=True):
-        part.addcmul_(stiff, here - there, value=strength)
+        away = torch.sub(here, there, out=scratch[: len(part)])
+        part.addcmul_(stiff, away, value=strength)

@@ -7,7 +7,7 @@ first layer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,36 +42,58 @@ class StackedMLP(nn.Module):
     There is one loss per user and attribute: L = U * A, in that order.
 
     Args:
-        trained: Name -> [U, A, …] as in `PhysiqueHeads.trained`. Training is in place wherever a tensor is
-            contiguous.
-        frozen: Name -> [A, out], running statistics.
+        users: U. The weights are not set before `load`.
+        like: Name -> [A, …] as in `PhysiqueHeads.trained`: shapes, dtype.
+        frozen: Name -> [A, out], running statistics, on the device to compute on.
     """
 
-    def __init__(self, trained: Mapping[str, Tensor], frozen: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self, users: int, like: Mapping[str, Tensor], frozen: Mapping[str, Tensor]
+    ) -> None:
         super().__init__()
-        self._users, self._attributes = trained["weight1"].shape[:2]
-        self.names = tuple(trained)
-        for name, tensor in trained.items():
-            flat = tensor.reshape(self._users * self._attributes, *tensor.shape[2:])
-            self.register_parameter(name, nn.Parameter(flat))
-        self._hidden = sum(name.startswith("scale") for name in trained)
+        self._users, self._attributes = users, len(like["weight1"])
+        self.names = tuple(like)
+        self._hidden = len(frozen) // 2
+        device, heads = frozen["mean1"].device, users * self._attributes
+        self._weights = [
+            torch.empty(heads, *like[name].shape[1:], dtype=like[name].dtype, device=device)
+            for name in self.names
+        ]
+        for name, weight in zip(self.names, self._weights, strict=True):
+            self.register_parameter(name, nn.Parameter(weight))
+        named = dict(zip(self.names, self._weights, strict=True))
+        # By name once: looking a parameter up in a module takes as long as a small product.
+        self._layers = [
+            [named[f"{part}{n + 1}"] for part in ("weight", "bias", "scale", "shift")]
+            for n in range(self._hidden)
+        ]
+        self._last = [named[f"{part}{self._hidden + 1}"] for part in ("weight", "bias")]
         self._mean = [self._of_heads(frozen[f"mean{n + 1}"]) for n in range(self._hidden)]
         self._factor = [
             self._of_heads((frozen[f"variance{n + 1}"] + BATCH_NORM_EPS).rsqrt())
             for n in range(self._hidden)
         ]
         self._trace: list[Trace] = []
-        self._scores = flat.new_zeros(0)
+        self._scores = self._mean[0].new_zeros(0)
         self._gradients: list[Tensor] = []
 
     def weights(self) -> list[Tensor]:
-        """The parameters in the order of the network: [L, …] each."""
-        return [getattr(self, name).detach() for name in self.names]
+        """The parameters in the order of the network: [L, …] each, the memory that is trained."""
+        return self._weights
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take the weights [U, A, …] of other users, in place."""
+        for name, weight in zip(self.names, self._weights, strict=True):
+            weight.copy_(state[name].flatten(0, 1))
 
     def trained(self) -> dict[str, Tensor]:
-        """The parameters by name, [U, A, …]."""
+        """The parameters by name, [U, A, …]; views."""
+        return self.named(self._weights)
+
+    def named(self, values: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Values [L, …] per parameter by name, [U, A, …]; views."""
         shape = (self._users, self._attributes)
-        named = zip(self.names, self.weights(), strict=True)
+        named = zip(self.names, values, strict=True)
         return {name: tensor.reshape(*shape, *tensor.shape[1:]) for name, tensor in named}
 
     def per_loss(self, values: Tensor) -> Tensor:
@@ -83,7 +105,7 @@ class StackedMLP(nn.Module):
         """Scores [U, n, A] in 0..10 of rows x [U, n, d]."""
         self._trace, below = [], x.transpose(1, 2)
         for n in range(self._hidden):
-            weight, bias, scale, shift = self._layer(n)
+            weight, bias, scale, shift = self._layers[n]
             product = torch.bmm(self._grouped(weight, below), below)
             product = product.reshape(len(weight), weight.shape[1], -1)
             slope = scale * self._factor[n]
@@ -91,7 +113,7 @@ class StackedMLP(nn.Module):
             above = torch.addcmul(offset[:, :, None], slope[:, :, None], product).relu_()
             self._trace.append(Trace(below, product, slope, above))
             below = above
-        weight, bias = self._layer(self._hidden)
+        weight, bias = self._last
         logits = torch.baddbmm(bias[:, :, None], weight, below)
         self._scores = logits.sigmoid_().mul_(SCALE)
         return self._scores.reshape(self._users, self._attributes, -1).transpose(1, 2)
@@ -104,11 +126,11 @@ class StackedMLP(nn.Module):
             upstream: [U, n, A], derivatives by the scores of the last call.
         """
         if not self._gradients:
-            self._gradients = [torch.empty_like(tensor) for tensor in self.weights()]
+            self._gradients = [torch.empty_like(weight) for weight in self._weights]
         found = dict(zip(self.names, self._gradients, strict=True))
         error = self._rows(upstream) * self._logistic()
         self._top(found, error, self._trace[-1].above)
-        weight, _ = self._layer(self._hidden)
+        weight = self._last[0]
         for n in reversed(range(self._hidden)):
             below, product, slope, above = self._trace[n]
             # Of the first of these products one side is a single row: no matrix product is needed.
@@ -118,7 +140,7 @@ class StackedMLP(nn.Module):
                 else self._down(weight, error)
             )
             error = torch.ops.aten.threshold_backward(error, above, 0)
-            weight, bias, _, _ = self._layer(n)
+            weight, bias, _, _ = self._layers[n]
             centred, total = bias - self._mean[n], error.sum(dim=2)
             found[f"shift{n + 1}"].copy_(total)
             torch.mul(total, slope, out=found[f"bias{n + 1}"])
@@ -140,11 +162,11 @@ class StackedMLP(nn.Module):
         }
         rows, error = self._rows(w), self._logistic()
         self._top(found, rows * error**2, self._trace[-1].above ** 2)
-        weight, _ = self._layer(self._hidden)
+        weight = self._last[0]
         for n in reversed(range(self._hidden)):
             below, product, slope, above = self._trace[n]
             error = torch.ops.aten.threshold_backward(self._down(weight, error), above, 0)
-            weight, bias, _, _ = self._layer(n)
+            weight, bias, _, _ = self._layers[n]
             squared, centred = rows * error**2, (bias - self._mean[n])[:, :, None]
             torch.sum(squared, dim=2, out=found[f"shift{n + 1}"])
             torch.mul(found[f"shift{n + 1}"], slope**2, out=found[f"bias{n + 1}"])
@@ -169,10 +191,6 @@ class StackedMLP(nn.Module):
     def _grouped(self, weight: Tensor, below: Tensor) -> Tensor:
         """Matrices [L, out, in] of heads that share their input as one [G, out * L / G, in]; a view."""
         return weight.view(len(below), -1, weight.shape[2])
-
-    def _layer(self, n: int) -> list[Tensor]:
-        parts = ("weight", "bias", "scale", "shift")[: 4 if n < self._hidden else 2]
-        return [getattr(self, f"{part}{n + 1}").detach() for part in parts]
 
     def _logistic(self) -> Tensor:
         """d score / d logit, [L, 1, n]."""

@@ -46,11 +46,12 @@ class CohortTemplate(SupervisedTemplate):
     ) -> None:
         model: Any = StackedHead(weight) if isinstance(weight, Tensor) else weight
         first = model.weights()[0]
+        self.parameters: list[nn.Parameter] = list(model.parameters())
         fused = first.dtype in (torch.float32, torch.float64)
         with quiet_avalanche():
             super().__init__(
                 model=model,
-                optimizer=torch.optim.Adam(model.parameters(), lr=learning_rate, fused=fused),
+                optimizer=torch.optim.Adam(self.parameters, lr=learning_rate, fused=fused),
                 criterion=nn.MSELoss(),  # not called: `criterion` below is per block and weighted
                 train_mb_size=batch_size,
                 train_epochs=epochs,
@@ -60,7 +61,10 @@ class CohortTemplate(SupervisedTemplate):
             )
 
     def learn(self, experience: CohortExperience) -> Tensor:
-        """Train on one experience; the first of the weights after it, [L, …]."""
+        """Train on one experience from Adam's beginning; the first of the weights after it, [L, …]."""
+        for moments in self.optimizer.state.values():  # of an experience before this one
+            for tensor in moments.values():
+                tensor.zero_()
         with quiet_avalanche():
             # Without `eval_streams=[]` Avalanche reads the whole stream before the first step.
             self.train(experience, eval_streams=[])
@@ -95,7 +99,7 @@ class CohortTemplate(SupervisedTemplate):
         """The gradient of the loss by every weight."""
         (upstream,) = torch.autograd.grad(self.loss, self.mb_output)
         gradients = self.model.gradients(upstream)
-        for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
 
 
