@@ -98,7 +98,7 @@ def experience_of(work: Work, first: int, count: int) -> CohortExperience:
 def cohort_adam(work: Work, first: int, count: int) -> Tensor:
     """The product's engine."""
     part = slice(first, first + count)
-    ewc = EmpiricalEWC([work.importance[part]], PENALTY, DECAY)
+    ewc = EmpiricalEWC([work.importance[part].clone()], PENALTY, DECAY)
     template = CohortTemplate(
         weight=work.weight[part],
         learning_rate=LEARNING_RATE,

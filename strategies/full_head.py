@@ -64,13 +64,15 @@ class FullHeadTemplate(CohortTemplate):
         self._replay, self._penalty = replay, penalty
 
     def update(self, experience: CohortExperience, state: CohortState) -> CohortState:
-        """The users' state after the experience; valid until the next call, for weights are views."""
+        """The users' state after the experience; valid until the next call: views of what is trained."""
         model = self.model
         model.load(state)
         keys = [IMPORTANCE + name for name in model.names if IMPORTANCE + name in state]
         if keys and self._penalty is not None:
-            device = model.weights()[0].device
-            self._penalty.importance = [state[k].flatten(0, 1).to(device) for k in keys]
+            if not self._penalty.importance:
+                self._penalty.importance = [torch.empty_like(weight) for weight in model.weights()]
+            for key, importance in zip(keys, self._penalty.importance, strict=True):
+                importance.copy_(state[key].flatten(0, 1))
         self.learn(experience)
         result: CohortState = model.trained()
         if keys and self._penalty is not None:

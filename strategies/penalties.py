@@ -33,7 +33,8 @@ class GaussianEWC(SupervisedPlugin):
     and holds a penalty of the size of the model for each.
 
     Args:
-        importance: Per parameter [L, …], decayed importances so far, in rows times (d score / d v)^2.
+        importance: Per parameter [L, …], decayed importances so far, in rows times (d score / d v)^2;
+            changed in place.
         penalty: lambda; 1 weighs old rows like new ones.
         decay: Of the importances, per experience.
     """
@@ -70,11 +71,9 @@ class GaussianEWC(SupervisedPlugin):
     def after_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Importances of the new rows, added to the decayed ones."""
         self._penalties = []
-        new = self.importances(strategy)
-        self.importance = [
-            fresh.add_(old, alpha=self._decay)
-            for fresh, old in zip(new, self.importance, strict=True)
-        ]
+        for importance in self.importance:
+            importance.mul_(self._decay)
+        self.add_importances(strategy)
 
     def penalty(self, model: CohortModel, batch: Batch) -> tuple[list[Tensor], list[Tensor] | None]:
         """Stiffness around the anchor, and what is taken from the gradient; per parameter [L, …].
@@ -93,12 +92,13 @@ class GaussianEWC(SupervisedPlugin):
         pull = [scaled(gradient, 2 * per_row) for gradient in model.gradients(error)]
         return [scaled(other, per_row) for other in others], pull
 
-    def importances(self, strategy: CohortTemplate) -> list[Tensor]:
-        """Of the new rows: per parameter [L, …]."""
+    def add_importances(self, strategy: CohortTemplate) -> None:
+        """Add those of the new rows."""
         rows = strategy.experience.rows
         strategy.model(rows.x)
-        information: list[Tensor] = strategy.model.information(rows.w)
-        return information
+        new = strategy.model.information(rows.w)
+        for importance, information in zip(self.importance, new, strict=True):
+            importance.add_(information)
 
 
 class EmpiricalEWC(GaussianEWC):
@@ -108,18 +108,17 @@ class EmpiricalEWC(GaussianEWC):
         """The importances as they are: they are of batch means."""
         return self.importance, None
 
-    def importances(self, strategy: CohortTemplate) -> list[Tensor]:
-        """Mean over the batches of new rows of the squared gradient: per parameter [L, …]."""
+    def add_importances(self, strategy: CohortTemplate) -> None:
+        """Add the mean over the batches of new rows of the squared gradient."""
         model = strategy.model
         new = batches(strategy.experience.rows, strategy.train_mb_size)
-        totals = [torch.zeros_like(weight) for weight in model.weights()]
         for x, y, w, _ in new:
             scores = model(x).requires_grad_()
             loss = cohort_loss(*map(model.per_loss, (scores, y, w)))
             (upstream,) = torch.autograd.grad(loss, scores)
-            for total, gradient in zip(totals, model.gradients(upstream), strict=True):
-                total.addcmul_(gradient, gradient, value=1 / len(new))
-        return totals
+            gradients = model.gradients(upstream)
+            for importance, gradient in zip(self.importance, gradients, strict=True):
+                importance.addcmul_(gradient, gradient, value=1 / len(new))
 
 
 class PriorPenalty(GaussianEWC):

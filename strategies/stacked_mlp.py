@@ -76,6 +76,7 @@ class StackedMLP(nn.Module):
         self._trace: list[Trace] = []
         self._scores = self._mean[0].new_zeros(0)
         self._gradients: list[Tensor] = []
+        self._information: list[Tensor] = []
 
     def weights(self) -> list[Tensor]:
         """The parameters in the order of the network: [L, …] each, the memory that is trained."""
@@ -133,12 +134,9 @@ class StackedMLP(nn.Module):
         weight = self._last[0]
         for n in reversed(range(self._hidden)):
             below, product, slope, above = self._trace[n]
-            # Of the first of these products one side is a single row: no matrix product is needed.
-            error = (
-                weight.transpose(1, 2) * error
-                if n == self._hidden - 1
-                else self._down(weight, error)
-            )
+            # From the one output down, a single row is on one side: no matrix product is needed.
+            down = weight.transpose(1, 2)
+            error = down * error if down.shape[2] == 1 else torch.bmm(down, error)
             error = torch.ops.aten.threshold_backward(error, above, 0)
             weight, bias, _, _ = self._layers[n]
             centred, total = bias - self._mean[n], error.sum(dim=2)
@@ -152,20 +150,22 @@ class StackedMLP(nn.Module):
 
     @torch.no_grad()
     def information(self, w: Tensor) -> list[Tensor]:
-        """Squares of every row's own gradient: the diagonal of Gauss-Newton, label-free; [L, …].
+        """Squares of every row's own gradient: the diagonal of Gauss-Newton, label-free.
+
+        Per parameter [L, …]; the same memory at every call.
 
         Args:
             w: [U, n, A], weights of the scores of the last call, >= 0.
         """
-        found = {
-            name: torch.empty_like(t) for name, t in zip(self.names, self.weights(), strict=True)
-        }
+        if not self._information:
+            self._information = [torch.empty_like(weight) for weight in self._weights]
+        found = dict(zip(self.names, self._information, strict=True))
         rows, error = self._rows(w), self._logistic()
         self._top(found, rows * error**2, self._trace[-1].above ** 2)
         weight = self._last[0]
         for n in reversed(range(self._hidden)):
             below, product, slope, above = self._trace[n]
-            error = torch.ops.aten.threshold_backward(self._down(weight, error), above, 0)
+            error = torch.ops.aten.threshold_backward(weight.transpose(1, 2) @ error, above, 0)
             weight, bias, _, _ = self._layers[n]
             squared, centred = rows * error**2, (bias - self._mean[n])[:, :, None]
             torch.sum(squared, dim=2, out=found[f"shift{n + 1}"])
@@ -174,7 +174,7 @@ class StackedMLP(nn.Module):
             torch.mul(along, self._factor[n] ** 2, out=found[f"scale{n + 1}"])
             self._outer(found[f"weight{n + 1}"], squared * (slope**2)[:, :, None], below**2)
             error = error * slope[:, :, None]
-        return list(found.values())
+        return self._information
 
     def _top(self, found: dict[str, Tensor], error: Tensor, below: Tensor) -> None:
         self._outer(found[f"weight{self._hidden + 1}"], error, below)
@@ -184,9 +184,6 @@ class StackedMLP(nn.Module):
         """Sum over rows of error [L, out, n] times input [G, in, n], into `out` [L, out, in]."""
         grouped = error.reshape(len(below), -1, error.shape[2])
         torch.bmm(grouped, below.transpose(1, 2), out=self._grouped(out, below))
-
-    def _down(self, weight: Tensor, error: Tensor) -> Tensor:
-        return torch.bmm(weight.transpose(1, 2), error)
 
     def _grouped(self, weight: Tensor, below: Tensor) -> Tensor:
         """Matrices [L, out, in] of heads that share their input as one [G, out * L / G, in]; a view."""

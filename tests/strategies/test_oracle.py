@@ -278,8 +278,7 @@ def padding_counts(output: Tensor, y: Tensor, w: Tensor) -> Tensor:
 
 def no_decay(self: Any, strategy: Any, **kwargs: Any) -> None:
     """Importances that never fade."""
-    new = self.importances(strategy)
-    self.importance = [a + b for a, b in zip(self.importance, new, strict=True)]
+    self.add_importances(strategy)
 
 
 def smallest_keys(experience: Any, size: int, seed: int) -> tuple[Tensor, Tensor]:
