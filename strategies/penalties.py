@@ -84,13 +84,14 @@ class GaussianEWC(SupervisedPlugin):
         x, y, w, new = batch
         per_row = rows_per_loss(model, w).reciprocal()
         if x.shape[1] == new:
-            return [scaled(importance, per_row) for importance in self.importance], None
+            return [i * of_losses(per_row, i) for i in self.importance], None
         x, y, w = x[:, new:], y[:, new:], w[:, new:]
         error = w * (model(x) - y)
-        known = model.information(w)
-        others = [(i - k).clamp_(min=0.0) for i, k in zip(self.importance, known, strict=True)]
-        pull = [scaled(gradient, 2 * per_row) for gradient in model.gradients(error)]
-        return [scaled(other, per_row) for other in others], pull
+        others = [
+            (importance - known).clamp_(min=0.0).mul_(of_losses(per_row, known))
+            for importance, known in zip(self.importance, model.information(w), strict=True)
+        ]
+        return others, [g * of_losses(2 * per_row, g) for g in model.gradients(error)]
 
     def add_importances(self, strategy: CohortTemplate) -> None:
         """Add those of the new rows."""
@@ -150,7 +151,7 @@ class PriorPenalty(GaussianEWC):
     def penalty(self, model: CohortModel, batch: Batch) -> tuple[list[Tensor], list[Tensor] | None]:
         """The prior's precision, per row of the batch."""
         per_row = rows_per_loss(model, batch[2]).reciprocal()
-        return [scaled(importance, per_row) for importance in self.importance], None
+        return [i * of_losses(per_row, i) for i in self.importance], None
 
     def after_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Importances stay the prior's."""
@@ -161,9 +162,9 @@ def rows_per_loss(model: CohortModel, w: Tensor) -> Tensor:
     return model.per_loss(w).sum(dim=(1, 2)).clamp(min=1.0)
 
 
-def scaled(values: Tensor, factor: Tensor) -> Tensor:
-    """Values [L, …] times one factor [L] per loss."""
-    return values * factor.reshape(-1, *[1] * (values.ndim - 1))
+def of_losses(factor: Tensor, like: Tensor) -> Tensor:
+    """One factor [L] per loss, in a shape to be multiplied with a parameter like `like` [L, …]."""
+    return factor.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def add_pull(

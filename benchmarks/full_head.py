@@ -1,0 +1,302 @@
+"""Full PhysiqueFrame heads: how many users one core updates per second, and what the machine allows.
+
+The work of one user: three MLPs 1285-512-256-1 learn an experience of 64 ratings in 5 epochs of batches of
+32, each with 32 rows of a full replay memory of 64, under online EWC, by Adam. It is the user's second
+experience.
+
+- `floor`: the same products (forward, backward by weights and by inputs), fused Adam over as many parameters
+  and one pass that reads importance, anchor and gradient and writes the gradient, in memory that is there
+  already; then the products and the squares of EWC's importances. No activation, loss, copy or bookkeeping;
+  and the pass of EWC reads one tensor less than any real one.
+- `cohort`: our engine with the empirical Fisher of stock, state in and state out; `cohort_gaussian`: with
+  its own, which also keeps a penalty for each batch.
+- `stock_avalanche`: one stock strategy per user, made beforehand.
+
+Times are of the CPU, on one thread, methods taking turns; so other processes cost caches but not their share.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from avalanche.benchmarks.scenarios.dataset_scenario import DatasetExperience
+from avalanche.benchmarks.utils import make_avalanche_dataset
+from avalanche.training.plugins import EvaluationPlugin, EWCPlugin, ReplayPlugin
+from avalanche.training.plugins.ewc import ParamData
+from avalanche.training.storage_policy import ReservoirSamplingBuffer
+from avalanche.training.templates import SupervisedTemplate
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+from paaplus.physique_head import SCALE, network, stack_heads
+from strategies.config import StrategyConfig
+from strategies.full_head import IMPORTANCE, FullHeadStrategy, full_rows
+from strategies.state import CohortState
+from streams.experiences import CohortExperience
+
+ROWS, MEMORY, BATCH, EPOCHS, A = 64, 64, 32, 5, 3
+CONFIG = StrategyConfig(
+    learning_rate=1e-4, epochs=EPOCHS, batch_size=BATCH, memory_size=MEMORY, memory_batch_size=BATCH,
+    ewc_lambda=1.0, ewc_decay=0.9, fisher="empirical",
+)  # fmt: skip
+
+
+class Heads(nn.Module):
+    """One user's heads as the official modules, with frozen statistics and no dropout."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(network(widths) for _ in range(A))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores [n, A] of rows [n, d]."""
+        return SCALE * torch.cat([head(x) for head in self.heads], dim=1)
+
+    def train(self, mode: bool = True) -> Heads:
+        """Never in training mode."""
+        super().train(False)
+        return self
+
+
+def sum_of_means(output: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error per attribute, summed."""
+    return (output - target).square().mean(dim=0).sum()
+
+
+class Work:
+    """Inputs of all users, and what each method makes of them.
+
+    Args:
+        users: U.
+        widths: Of the heads.
+        seed: Of everything random.
+    """
+
+    def __init__(self, users: int, widths: tuple[int, ...], seed: int) -> None:
+        torch.manual_seed(seed)
+        self.users, self.model = users, Heads(widths)
+        initial = stack_heads([head.state_dict() for head in self.model.heads])
+        self.strategies = {
+            kind: FullHeadStrategy("replay_ewc", initial, replace(CONFIG, fisher=kind))
+            for kind in ("empirical", "gaussian")
+        }
+        self.x, self.old_x = (torch.randn(users, n, widths[0]) for n in (ROWS, MEMORY))
+        self.y, self.old_y = (10 * torch.rand(users, n, A) for n in (ROWS, MEMORY))
+        self.state = self.strategies["empirical"].initial_state(users)
+        for key in self.state:
+            if key.startswith(IMPORTANCE):
+                self.state[key].uniform_()
+        self.state["memory_seq"] = torch.arange(1, MEMORY + 1).repeat(users, 1)
+        self.state["memory_key"] = torch.linspace(0.9, 0.8, MEMORY).double().repeat(users, 1)
+        new = torch.arange(MEMORY + 1, MEMORY + ROWS + 1).repeat(users, 1)
+        self.experience = CohortExperience(
+            [f"u{n}" for n in range(users)],
+            full_rows(self.x, self.y, new),
+            full_rows(self.old_x, self.old_y, self.state["memory_seq"]),
+            self.state["memory_key"],
+            torch.ones(users, dtype=torch.int64),
+        )
+        self.shapes = [tensor.shape for tensor in initial.trained.values()]
+
+    def cohort(self, fisher: str) -> Callable[[], CohortState]:
+        """The product's engine over all users."""
+        return lambda: self.strategies[fisher].train(self.experience, self.state)
+
+    def stock(self, user: int) -> Callable[[], Heads]:
+        """Stock Avalanche in the middle of the user's life."""
+        model = Heads(tuple([*self.x.shape[2:], *(s[1] for s in self.shapes if len(s) == 3)]))
+        model.load_state_dict(self.model.state_dict())
+        buffer = ReservoirSamplingBuffer(MEMORY)
+        ewc = EWCPlugin(CONFIG.ewc_lambda, mode="online", decay_factor=CONFIG.ewc_decay)
+        with _silence():
+            memory = TensorDataset(self.old_x[user], self.old_y[user])
+            buffer.buffer = make_avalanche_dataset(memory)
+            buffer._buffer_weights = torch.linspace(0.9, 0.8, MEMORY)
+            replay = ReplayPlugin(
+                MEMORY, batch_size=BATCH, batch_size_mem=BATCH, storage_policy=buffer
+            )
+            strategy = SupervisedTemplate(
+                model=model,
+                optimizer=torch.optim.Adam(model.parameters(), lr=CONFIG.learning_rate),
+                criterion=sum_of_means,
+                train_mb_size=BATCH,
+                train_epochs=EPOCHS,
+                plugins=[replay, ewc],
+                evaluator=EvaluationPlugin(collect_all=False),
+            )
+        strategy.clock.train_exp_counter = 1
+        importance = stack_importance(self.state, user, model)
+        for name, parameter in model.named_parameters():
+            start = parameter.detach().clone()
+            ewc.saved_params[0][name] = ParamData(name, init_tensor=start)
+            ewc.importances[0][name] = ParamData(name, init_tensor=importance[name])
+
+        def learn() -> Heads:
+            data = make_avalanche_dataset(TensorDataset(self.x[user], self.y[user]))
+            with _silence():
+                strategy.train(
+                    DatasetExperience(dataset=data), eval_streams=[], shuffle=False,
+                    reset_optimizer_state=True,
+                )  # fmt: skip
+            return model
+
+        return learn
+
+    def floor(self) -> Callable[[], None]:
+        """One user's products and passes over memory."""
+        weight, gradient, importance, anchor = (
+            [torch.rand(s) for s in self.shapes] for _ in "wgia"
+        )
+        parameters = [nn.Parameter(w) for w in weight]
+        for parameter, value in zip(parameters, gradient, strict=True):
+            parameter.grad = value
+        adam = torch.optim.Adam(parameters, lr=1e-6, fused=True)
+        adam.step()  # makes its moments
+        at = [n for n, shape in enumerate(self.shapes) if len(shape) == 3]
+        units = [self.shapes[n][1] for n in at]
+        x = {n: torch.rand(1, n, self.x.shape[2]) for n in (BATCH, 2 * BATCH)}
+        z = {n: [torch.rand(A, u, n) for u in units] for n in x}
+
+        def joined(tensor: Tensor) -> Tensor:  # heads that read the same rows, as one matrix
+            return tensor.view(1, -1, tensor.shape[2])
+
+        def products(n: int) -> None:
+            first = joined(z[n][0])
+            torch.bmm(joined(weight[at[0]]), x[n].mT, out=first)
+            for layer in (1, 2):
+                torch.bmm(weight[at[layer]], z[n][layer - 1], out=z[n][layer])
+            for layer in (2, 1):
+                torch.bmm(z[n][layer], z[n][layer - 1].mT, out=gradient[at[layer]])
+                torch.bmm(weight[at[layer]].mT, z[n][layer], out=z[n][layer - 1])
+            torch.bmm(first, x[n], out=joined(gradient[at[0]]))
+
+        def passes(*sources: list[Tensor]) -> None:
+            for target, left, right in zip(*sources, strict=True):
+                target.addcmul_(left, right, value=1e-6)
+
+        def run() -> None:
+            for _ in range(EPOCHS * ROWS // BATCH):
+                products(2 * BATCH)
+                passes(gradient, importance, anchor)
+                adam.step()
+            for _ in range(ROWS // BATCH):
+                products(BATCH)
+                passes(importance, gradient, gradient)
+
+        return run
+
+
+def stack_importance(state: CohortState, user: int, model: Heads) -> dict[str, Tensor]:
+    """A user's importances under the names of the module."""
+    like = stack_heads([head.state_dict() for head in model.heads])
+    mine = {name: state[IMPORTANCE + name][user] for name in like.trained}
+    official = replace(like, trained=mine).official()
+    names = [key for key, _ in model.heads[0].named_parameters()]
+    heads = sorted({key.split(".")[0] for key in official})
+    return {
+        f"heads.{a}.{k}": official[f"{head}.{k}"] for a, head in enumerate(heads) for k in names
+    }
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Stock plugins deprecate themselves at every call, and change the filters while they do."""
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def measure(
+    users: int, repeat: int, seed: int, widths: tuple[int, ...], tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Medians over the repetitions.
+
+    Returns:
+        `rows` of method, ms_per_user, users_per_s, floor_share and ratio_to_stock; `weights_differ`: how
+        far the first user's weights by stock and cohort lie apart, as a share of how far they moved. Adam
+        magnifies rounding where a gradient is all but 0; in float64 a test finds them equal.
+    """
+    work = Work(users, widths, seed)
+    floor = work.floor()
+    spent: dict[str, list[float]] = {
+        m: [] for m in ("floor", "cohort", "cohort_gaussian", "stock_avalanche")
+    }
+    differ = 0.0
+    for turn in range(repeat + 1):
+        tell(f"repetition {turn} of {repeat}")
+        for method, seconds in spent.items():
+            many = users if method.startswith("cohort") else 1
+            gc.collect()
+            if method == "floor":
+                call: Callable[[], Any] = floor
+            elif many == users and method != "stock_avalanche":
+                call = work.cohort("gaussian" if "gaussian" in method else "empirical")
+            else:
+                call = work.stock(0)
+            started = time.process_time()
+            result = call()
+            seconds.append((time.process_time() - started) / many)
+            if method == "cohort":
+                mine = result
+            if method == "stock_avalanche":
+                theirs = stack_heads([head.state_dict() for head in result.heads]).trained
+                apart = sum(float((mine[k][0] - v).square().sum()) for k, v in theirs.items())
+                moved = sum(float((work.state[k][0] - v).square().sum()) for k, v in theirs.items())
+                differ = (apart / moved) ** 0.5
+    median = {method: statistics.median(seconds[1:]) for method, seconds in spent.items()}
+    rows = [
+        {
+            "method": method,
+            "ms_per_user": round(1e3 * value, 2),
+            "users_per_s": round(1 / value, 2),
+            "floor_share": round(median["floor"] / value, 3),
+            "ratio_to_stock": round(median["stock_avalanche"] / value, 2),
+        }
+        for method, value in median.items()
+    ]
+    return {"rows": rows, "weights_differ": differ, "threads": torch.get_num_threads()}
+
+
+def main(words: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.full_head", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--users", type=int, default=4, help="in the cohort")
+    parser.add_argument("--repeat", type=int, default=7, help="repetitions; the median counts")
+    parser.add_argument("--widths", default="1285,512,256,1", help="of a head, with commas")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(words)
+    torch.set_num_threads(1)
+    console = Console(stderr=True)
+    widths = tuple(int(width) for width in given.widths.split(","))
+    with console.status("measuring") as status:
+        result = measure(given.users, given.repeat, given.seed, widths, status.update)
+    if given.json:
+        print(json.dumps(result))
+        return 0
+    table = Table("method", "ms/user", "users/s", "of the floor", "x stock", title="Full heads")
+    for row in result["rows"]:
+        table.add_row(
+            row["method"], f"{row['ms_per_user']:.1f}", f"{row['users_per_s']:.1f}",
+            f"{row['floor_share']:.0%}", f"{row['ratio_to_stock']:.1f}",
+        )  # fmt: skip
+    Console().print(table)
+    Console().print(f"apart from stock, of the way: {result['weights_differ']:.1e}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
