@@ -91,8 +91,8 @@ class FullHeadStrategy:
     al. 2025), whose learned weights of attributes are never trained. Attributes share nothing: an attribute
     without scores keeps its head to the bit.
 
-    Experiences and states may lie on any device; users come to `config.device` a chunk at a time, so what
-    is needed there does not grow with the number of users.
+    Experiences and states lie on the CPU; users come to `config.device` a chunk at a time, so what is needed
+    there does not grow with the number of users.
 
     Args:
         name: One of `NAMES`.
@@ -215,7 +215,7 @@ def _write(state: CohortState, users: Tensor, part: CohortState) -> None:
     first, last = int(users[0]), int(users[-1]) + 1
     rest = {name: tensor for name, tensor in part.items() if name in MEMORY}
     if last - first != len(users):
-        rest = part
+        rest = {name: tensor.to(state[name].device) for name, tensor in part.items()}
     for name in part.keys() - rest.keys():
         state[name][first:last].copy_(part[name])
     scatter(state, users, rest)

@@ -22,7 +22,7 @@ from torch import Tensor
 from strategies.models import CohortModel
 from strategies.template import Batch, CohortTemplate, batches, cohort_loss
 
-BLOCK = 1 << 16
+BLOCK = 1 << 17
 """Numbers that are penalised at a time on a CPU: a difference of so many stays in the cache."""
 
 
