@@ -14,6 +14,7 @@ from paaplus.registry import Registry
 from paaplus.store import Store
 from paaplus.store.heads import Basis
 from paaplus.store.populations import PopulationRow
+from paaplus.triggers import Count, Trigger
 from paaplus.trunks import Trunk, open_trunk, trunk_version
 from strategies import build_strategy
 from streams.ingest import Ingestor
@@ -74,7 +75,14 @@ def basis_of(config: Config, population: PopulationRow | None) -> Basis | None:
     if population is None:
         return None
     strategy = config.strategy
-    return Basis(population.version, strategy.key(), strategy.experience_size)
+    return Basis(
+        population.version, strategy.key(), strategy.experience_size, trigger_of(config).fewest
+    )
+
+
+def trigger_of(config: Config) -> Trigger:
+    """What makes a user due; unless configured, a whole experience that waits."""
+    return config.trigger.build() or Count(config.strategy.experience_size)
 
 
 def current_population(config: Config, store: Store) -> tuple[Population, PopulationRow] | None:
@@ -118,6 +126,7 @@ def build_retrainer(config: Config, store: Store) -> Retrainer:
         ),
         basis,
         config.gate.build(),
+        trigger_of(config),
         owner=f"{socket.gethostname()}:{os.getpid()}",
         lease_ttl=timedelta(seconds=config.run.lease_seconds),
         users_per_round=config.run.users_per_round,

@@ -25,6 +25,7 @@ from paaplus.errors import ConfigError
 from paaplus.promotion import GateThresholds
 from paaplus.store import StoreSettings
 from strategies import STRATEGIES, StrategyConfig, check_plugins
+from workers.trigger_config import TriggerSection
 
 Fraction = Annotated[float, Field(ge=0.0, le=0.9)]
 
@@ -171,6 +172,7 @@ class Config(BaseSettings):
     trunk: TrunkSection = TrunkSection()
     population: PopulationSection = PopulationSection()
     strategy: StrategySection = StrategySection()
+    trigger: TriggerSection = TriggerSection()
     gate: GateSection = GateSection()
     registry: RegistrySection = RegistrySection()
     run: RunSection = RunSection()

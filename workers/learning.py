@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,13 +20,16 @@ from workers.states import gather, scatter
 MOST_EXPERIENCES = 100
 """Experiences of one user in one round: what a user has beyond waits for the next."""
 
+NEWEST = 0.2
+"""Weight of the newest error in what is usual."""
+
 
 @dataclass(frozen=True, slots=True)
 class Learned:
     """What U heads learned.
 
     Attributes:
-        before: The heads that learned at least one experience, as they were.
+        before: The heads that learned something, as they were.
         after: As they are now.
         observations: How many were learned by all of them.
         prequential: Each new rating as the live head predicted it before it was learned.
@@ -49,27 +53,33 @@ class Learner:
         strategy: Learns.
         regressors: Makes rows of feedback.
         size: Observations in an experience.
+        whole: Whether to learn whole experiences only. If not, what is left over is learned as well, in a
+            head that is served but not kept: the next whole experience is learned from the kept one, so
+            that a head does not depend on when triggers fired before it.
     """
 
-    def __init__(self, store: Store, strategy: Strategy, regressors: Regressors, size: int) -> None:
+    def __init__(
+        self, store: Store, strategy: Strategy, regressors: Regressors, size: int, *, whole: bool
+    ) -> None:
+        self._whole = whole
         self._store = store
         self._strategy = strategy
         self._regressors = regressors
         self._size = size
 
     def learn(self, due: list[HeadRow]) -> Learned | None:
-        """Teach every due head all its whole experiences.
+        """Teach every due head all that waits for it.
 
         A state is rounded to what is kept at rest after each, so it is the same however many fell into
         one round.
 
         Args:
-            due: Heads with at least one experience waiting, sorted by user.
+            due: Heads with something waiting, sorted by user.
 
         Returns:
             None if everybody's next experience has an item that still waits for its features.
         """
-        now = {head.user_id: head for head in due}
+        kept = {head.user_id: head for head in due}
         reports: list[UserReports] = []
         observations = 0
         waiting = due
@@ -78,15 +88,26 @@ class Learner:
             if not ready:
                 break
             waiting, report = self._step(ready, rows)
+            waiting = _with_errors(waiting, report)
             reports.append(report)
             observations += len(rows.seq)
-            now |= {head.user_id: head for head in waiting}
-        before = [head for head in due if now[head.user_id] is not head]
+            kept |= {head.user_id: head for head in waiting}
+        shown = dict(kept)
+        if not self._whole:
+            ready, rows = self._ready([h for h in kept.values() if 0 < h.ahead < self._size])
+            if ready:
+                provisional, report = self._step(ready, rows)
+                reports.append(report)
+                observations += len(rows.seq)
+                shown |= {head.user_id: head for head in provisional}
+                kept |= {h.user_id: replace(h, served=h.learned + h.ahead) for h in ready}
+        before = [head for head in due if kept[head.user_id] is not head]
         if not before:
             return None
-        after = [now[head.user_id] for head in before]
+        after = [kept[head.user_id] for head in before]
         users = tuple(head.user_id for head in before)
-        state = gather(self._strategy, after, *decode_memories([head.memory for head in after]))
+        serve = [shown[user_id] for user_id in users]
+        state = gather(self._strategy, serve, *decode_memories([head.memory for head in serve]))
         return Learned(
             before=before,
             after=after,
@@ -120,9 +141,12 @@ class Learner:
         state = self._strategy.train(experience, old_state)
         after = scatter(self._strategy, heads, state, self._size)
         return [
-            replace(head, ahead=old.ahead - self._size)
+            replace(
+                old, learned=head.learned, served=head.learned, state=head.state,
+                memory=head.memory, ahead=old.ahead - self._size,
+            )
             for head, old in zip(after, heads, strict=True)
-        ], prequential
+        ], prequential  # fmt: skip
 
     def _ready(self, due: list[HeadRow]) -> tuple[list[HeadRow], Rows]:
         """Those whose next experience has no item that still waits for its features, and its rows."""
@@ -139,3 +163,22 @@ class Learner:
             owner = np.repeat(np.arange(len(users)), np.diff(rows.start))
             blocked = set(owner[place[np.isin(item_ids, list(waiting))]].tolist())
             due = [head for u, head in enumerate(due) if u not in blocked]
+
+
+def _with_errors(heads: list[HeadRow], report: UserReports) -> list[HeadRow]:
+    """Heads with the error of their newest experience, and what was usual before it."""
+    result = []
+    for head, error in zip(heads, report.absolute["live"].tolist(), strict=True):
+        if math.isnan(error):  # no ratings in it
+            result.append(head)
+            continue
+        usual, spread, last = head.usual, head.spread, head.error
+        if last is not None and usual is None:
+            usual = last
+        elif last is not None and usual is not None:
+            off = last - usual
+            variance = off**2 if spread is None else spread**2
+            spread = math.sqrt((1 - NEWEST) * variance + NEWEST * off**2)
+            usual += NEWEST * off
+        result.append(replace(head, error=error, usual=usual, spread=spread))
+    return result

@@ -19,7 +19,9 @@ from paaplus.promotion import GateThresholds, decide
 from paaplus.store import Champion, Release, Store
 from paaplus.store.heads import Basis, HeadRow, Lease
 from paaplus.store.releases import Promotion
+from paaplus.triggers import Count, Trigger
 from strategies.base import Strategy
+from workers.due import due_page
 from workers.learning import Learner
 from workers.regressors import Regressors
 from workers.results import save_results
@@ -45,8 +47,9 @@ class Retrainer:
         artifacts: Folder of packs and results.
         population: The current population model.
         strategy: Built on it.
-        basis: Its name in the store; says when a user is due.
+        basis: Its name in the store.
         thresholds: Of the gate.
+        trigger: Says who is due.
         owner: Name of this process, for leases.
         lease_ttl: How long a cohort may take.
         users_per_round: Most users in one round.
@@ -61,6 +64,7 @@ class Retrainer:
         strategy: Strategy,
         basis: Basis,
         thresholds: GateThresholds,
+        trigger: Trigger,
         *,
         owner: str,
         lease_ttl: timedelta,
@@ -77,7 +81,14 @@ class Retrainer:
         self._limit = users_per_round
         self._clock = clock
         self._regressors = Regressors(store, artifacts, population)
-        self._learner = Learner(store, strategy, self._regressors, basis.experience_size)
+        self._trigger = trigger
+        self._learner = Learner(
+            store,
+            strategy,
+            self._regressors,
+            basis.experience_size,
+            whole=trigger == Count(basis.experience_size),
+        )
 
     def due(self) -> dict[str, int]:
         """Cohorts with due users, and how many."""
@@ -124,18 +135,18 @@ class Retrainer:
 
     def _round(self, lease: Lease, after: str) -> Round | None:
         with self._store.read() as connection:
-            due = self._store.heads.due_heads(
-                connection, lease.cohort, self._basis, after=after, limit=self._limit
-            )
-        if not due:
+            due, last_user = due_page(
+                self._store, connection, lease.cohort, self._basis, self._trigger,
+                after=after, limit=self._limit, now=self._clock(),
+            )  # fmt: skip
+        if last_user is None:
             return None
-        last_user = due[-1].user_id
-        learned = self._learner.learn(due)
+        learned = self._learner.learn(due) if due else None
         if learned is None:
             return Round(lease.cohort, 0, 0, 0, None, last_user)
 
         users = [head.user_id for head in learned.after]
-        watermarks = [head.learned for head in learned.after]
+        watermarks = [max(head.served, head.learned) for head in learned.after]
         with self._store.read() as connection:
             held_out = self._store.feedback.held_out(connection, users, watermarks)
             champions = self._store.ledger.champions(connection, users)

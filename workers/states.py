@@ -25,7 +25,7 @@ def gather(
     state = strategy.initial_state(len(heads))
     vectors = flatten(state, layout)
     for u, head in enumerate(heads):
-        if head.state is not None:
+        if head.state:
             vectors[u] = np.frombuffer(head.state, dtype="<f4")
     stacked = unflatten(vectors, layout, dtype=dtype)
     if "memory_seq" in state:
@@ -33,7 +33,7 @@ def gather(
         stacked["memory_key"] = torch.from_numpy(keys)
     # A new user's exact start, not its rounding at rest.
     for u, head in enumerate(heads):
-        if head.state is None:
+        if not head.state:
             for name in layout:
                 stacked[name][u] = state[name][u]
     return stacked

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import Connection
+
 from paaplus.errors import NotFoundError, PaaplusError
 from paaplus.store import Store
+from paaplus.store.heads import Basis, HeadRow
 from streams.ingest import lag
 from streams.log import open_log
-from workers.build import basis_of
+from workers.build import basis_of, trigger_of
+from workers.clock import now
 from workers.config import Config
+from workers.due import due_page, judge_user
 from workers.tasks import opened
 
 
@@ -30,9 +36,7 @@ def overall_status(config: Config) -> dict[str, Any]:
                 "items": store.items.states(connection),
                 "users": store.feedback.users(connection),
                 "population": None if population is None else population.version[:12],
-                "users_due": 0
-                if basis is None
-                else sum(store.heads.due_cohorts(connection, basis).values()),
+                "users_due": 0 if basis is None else _due(config, store, connection, basis),
                 "observations_waiting": store.heads.not_yet_learned(connection, basis),
                 "champions": len(store.ledger.champions(connection)),
                 "releases": [
@@ -48,6 +52,18 @@ def overall_status(config: Config) -> dict[str, Any]:
             }
         result["lag"] = _lag(config, store)
     return result
+
+
+def _due(config: Config, store: Store, connection: Connection, basis: Basis) -> int:
+    trigger, count = trigger_of(config), 0
+    for cohort in store.heads.due_cohorts(connection, basis):
+        last: str | None = ""
+        while last is not None:
+            due, last = due_page(
+                store, connection, cohort, basis, trigger, after=last, limit=10_000, now=now()
+            )
+            count += len(due)
+    return count
 
 
 def _lag(config: Config, store: Store) -> dict[str, int] | str:
@@ -82,25 +98,23 @@ def user_status(config: Config, user_id: str) -> dict[str, Any]:
         found = store.heads.head(connection, user_id)
         champion = store.ledger.champions(connection, [user_id]).get(user_id)
         history = store.ledger.history(connection, user_id)
-    current = (
-        found is not None and basis is not None and found[1:] == (basis.population, basis.strategy)
-    )
-    learned = found[0].learned if found is not None and current else 0
-    if found is not None and found[0].retracted != counts["retracted"]:
-        current, learned = False, 0
-    waiting = counts["observations"] - learned
-    size = config.strategy.experience_size
+        head, current = HeadRow(user_id, 0), False
+        if found is not None and basis is not None:
+            current = found[1:] == (basis.population, basis.strategy)
+            current = current and found[0].retracted == counts["retracted"]
+            head = found[0] if current else head
+        head = replace(head, ahead=counts["observations"] - head.learned)
+        verdict = judge_user(store, connection, head, trigger_of(config), now())
     if basis is None:
         why = "not due: there is no population model yet (`paaplus retrain --population`)"
-    elif waiting >= size:
-        anew = "" if found is None or current else ", all to be learned anew"
-        why = f"due: {waiting} observations wait, an experience takes {size}{anew}"
     else:
-        why = f"not due: {waiting} of the {size} observations of the next experience are here"
+        anew = "" if found is None or current else ", all is to be learned anew"
+        why = f"{'due' if verdict.fires else 'not due'}: {verdict.why}{anew}"
     return {
         "user": user_id,
         **counts,
-        "learned": learned,
+        "learned": head.learned,
+        "served": max(head.served, head.learned),
         "due": why,
         "champion": None if champion is None else champion.version,
         "history": [

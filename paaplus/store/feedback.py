@@ -6,8 +6,9 @@ What was taken back is never read.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,18 @@ class Feedback:
             )
             found += connection.execute(query).all()
         return _ragged(user_ids, found)
+
+    def waiting_since(
+        self, connection: Connection, served: Mapping[str, int]
+    ) -> dict[str, datetime]:
+        """When each user's observation number `served + 1` occurred, if it is there."""
+        found: dict[str, datetime] = {}
+        for number, users in _by_number(list(served), list(served.values())):
+            query = select(feedback.c.user_id, feedback.c.occurred_at).where(
+                feedback.c.user_id.in_(users), feedback.c.number == number + 1
+            )
+            found.update((str(user_id), at) for user_id, at in connection.execute(query))
+        return found
 
     def counts_by_kind(self, connection: Connection) -> dict[str, int]:
         """Stored feedback by kind."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Join, and_, case, func, select, update
 
@@ -37,6 +38,11 @@ class HeadRow:
         learned: Watermark: observations 1..learned are in the state.
         retracted: How many of the user's observations had been taken back when it was read.
         ahead: Observations that wait beyond the watermark.
+        served: Observations 1..served are in the head that was served last: beyond the watermark, if a
+            trigger did not wait for a whole experience.
+        error: MAE of the newest experience as the live head predicted it before it was learned.
+        usual: Mean of that over earlier experiences, and `spread` its standard deviation.
+        spread: See `usual`.
         state: float32 vector, little endian, as `strategies.state` lays it out; None before any.
         memory: Replay memory, None where the strategy keeps none.
     """
@@ -47,6 +53,13 @@ class HeadRow:
     memory: bytes | None = None
     retracted: int = 0
     ahead: int = 0
+    served: int = 0
+    error: float | None = None
+    usual: float | None = None
+    spread: float | None = None
+
+
+_ERRORS = ("error", "usual", "spread")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +72,21 @@ class Basis:
     Attributes:
         population: Version of the population model.
         strategy: Name of the strategy and hash of its settings.
-        experience_size: Observations in one experience; a user is due once that many wait.
+        experience_size: Observations in one experience.
+        fewest: Observations below which no user is due; None: an experience.
     """
 
     population: str
     strategy: str
     experience_size: int
+    fewest: int | None = None
 
 
 class HeadStates:
     """Reads and writes live heads. Every method runs in the caller's transaction."""
 
     def due_cohorts(self, connection: Connection, basis: Basis) -> dict[str, int]:
-        """Cohorts with due users, and how many."""
+        """Cohorts with users who have enough waiting, and how many."""
         query = (
             select(app_user.c.cohort, func.count())
             .select_from(_users_with_heads())
@@ -96,15 +111,17 @@ class HeadStates:
         """
         current = _is_current(basis)
         learned = case((current, head_state.c.learned), else_=0)
+        columns: list[Any] = [
+            app_user.c.user_id,
+            learned,
+            *(case((current, head_state.c[name]), else_=None) for name in ("state", "memory")),
+            app_user.c.retracted,
+            app_user.c.observations - learned,
+            case((current, head_state.c.served), else_=0),
+            *(case((current, head_state.c[name]), else_=None) for name in _ERRORS),
+        ]
         query = (
-            select(
-                app_user.c.user_id,
-                learned,
-                case((current, head_state.c.state), else_=None),
-                case((current, head_state.c.memory), else_=None),
-                app_user.c.retracted,
-                app_user.c.observations - learned,
-            )
+            select(*columns)
             .select_from(_users_with_heads())
             .where(app_user.c.cohort == cohort, app_user.c.user_id > after, _is_due(basis))
             .order_by(app_user.c.user_id)
@@ -123,8 +140,8 @@ class HeadStates:
         row = connection.execute(query.where(app_user.c.user_id == user_id)).mappings().first()
         if row is None:
             return None
-        parts = (row[name] for name in ("learned", "state", "memory", "retracted"))
-        head = HeadRow(user_id, *parts)
+        names = ("learned", "state", "memory", "retracted", "served", *_ERRORS)
+        head = HeadRow(user_id, **{name: row[name] for name in names})
         return head, row["population"], row["strategy"]
 
     def claim(
@@ -204,12 +221,16 @@ class HeadStates:
                 "learned": row.learned,
                 "fence": lease.fence,
                 "retracted": row.retracted,
-                "state": row.state,
+                "served": max(row.served, row.learned),
+                "error": row.error,
+                "usual": row.usual,
+                "spread": row.spread,
+                "state": row.state or b"",
                 "memory": row.memory,
             }
             for row in after
         ]
-        columns = ["population", "strategy", "learned", "fence", "retracted", "state", "memory"]
+        columns = [name for name in rows[0] if name not in ("cohort", "user_id")] if rows else []
         upsert(connection, head_state, rows, update=columns)
 
     def _watermarks(
@@ -225,8 +246,8 @@ class HeadStates:
         return found
 
     def not_yet_learned(self, connection: Connection, basis: Basis | None) -> int:
-        """Observations that wait for their experience to fill up, or for a population model."""
-        learned = 0 if basis is None else case((_is_current(basis), head_state.c.learned), else_=0)
+        """Observations that no served head has learned: they wait for a trigger, or a population model."""
+        learned = 0 if basis is None else case((_is_current(basis), head_state.c.served), else_=0)
         waiting = func.coalesce(func.sum(app_user.c.observations - learned), 0)
         query = select(waiting).select_from(_users_with_heads())
         return int(connection.execute(query).scalar_one())
@@ -251,5 +272,6 @@ def _users_with_heads() -> Join:
 
 
 def _is_due(basis: Basis) -> ColumnElement[bool]:
-    waiting = app_user.c.observations - case((_is_current(basis), head_state.c.learned), else_=0)
-    return waiting >= basis.experience_size
+    waiting = app_user.c.observations - case((_is_current(basis), head_state.c.served), else_=0)
+    fewest = basis.experience_size if basis.fewest is None else basis.fewest
+    return waiting >= max(fewest, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, func, insert, select, update
@@ -176,6 +176,12 @@ class Ledger:
         """Newest releases, newest first."""
         query = select(release).order_by(release.c.number.desc()).limit(limit)
         return [Release(**row) for row in connection.execute(query).mappings()]
+
+    def trained_since_an_hour(self, connection: Connection, now: datetime) -> int:
+        """Users that were trained in the hour before `now`; one who was trained twice counts twice."""
+        total = select(func.coalesce(func.sum(release.c.users), 0))
+        since = now - timedelta(hours=1)
+        return int(connection.execute(total.where(release.c.created_at > since)).scalar_one())
 
     def unmirrored(
         self, connection: Connection, limit: int = 1000

@@ -181,7 +181,11 @@ head_state = Table(
     Column(
         "learned", Integer, nullable=False
     ),  # watermark: observations 1..learned are in the state
+    Column("served", Integer, nullable=False),  # observations 1..served are in the head served last
     Column("retracted", Integer, nullable=False),  # the user's, when it was trained
+    Column("error", Float),  # MAE of the newest experience, before it was learned
+    Column("usual", Float),  # mean of that over earlier ones
+    Column("spread", Float),  # and its standard deviation
     Column("fence", BigInteger, nullable=False),  # of the lease under which it was written
     Column("state", LargeBinary, nullable=False),  # float32 vector, little endian
     Column("memory", LargeBinary),  # replay memory: int64 numbers, then float64 keys

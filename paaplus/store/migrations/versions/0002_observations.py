@@ -45,6 +45,10 @@ def upgrade() -> None:
             for name in names:
                 batch.alter_column(name, existing_type=COUNT, server_default=None)
     op.execute("DELETE FROM head_state")
+    with op.batch_alter_table("head_state") as batch:
+        batch.add_column(sa.Column("served", COUNT, nullable=False))
+        for name in ("error", "usual", "spread"):
+            batch.add_column(sa.Column(name, sa.Float(), nullable=True))
     _number()
 
 
