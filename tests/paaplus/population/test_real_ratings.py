@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import wilcoxon
 
 from paaplus.heads import information_posterior
 from paaplus.metrics import mae, srcc
@@ -85,6 +86,7 @@ def test_personal_heads_beat_calibration_and_are_personal() -> None:
                 )
     own, swapped = (np.array(gains[name]) for name in ("own", "swapped"))
     assert len(own) > 40
-    error = own.std(axis=0) / np.sqrt(len(own))
-    assert (own.mean(axis=0) > 2 * error).all(), own.mean(axis=0)
-    assert (swapped.mean(axis=0) < 0).all(), swapped.mean(axis=0)
+    # By ranks: where calibration has hardly any slope, its sign, and a user's SRCC, is a coin's throw.
+    for n, what in enumerate(("SRCC", "MAE")):
+        assert wilcoxon(own[:, n], alternative="greater").pvalue < 0.01, what
+        assert wilcoxon(swapped[:, n], alternative="less").pvalue < 0.05, what
