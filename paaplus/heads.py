@@ -75,15 +75,40 @@ def information_posterior(
     Returns:
         Mean [.., m] and covariance [.., m, m].
     """
+    posterior, pull = _information(prior_mean, prior_covariance, noise, gram, moment)
+    covariance = np.linalg.inv(posterior)
+    covariance = 0.5 * (covariance + np.swapaxes(covariance, -1, -2))
+    mean = np.linalg.solve(posterior, pull[..., None])[..., 0]
+    return mean.astype(np.float64), covariance.astype(np.float64)
+
+
+def information_mean(
+    prior_mean: NDArray[np.floating],
+    prior_covariance: NDArray[np.floating],
+    noise: NDArray[np.floating],
+    gram: NDArray[np.floating],
+    moment: NDArray[np.floating],
+) -> NDArray[np.float64]:
+    """The mean of `information_posterior` alone, [.., m], for those who do not ask how sure it is."""
+    posterior, pull = _information(prior_mean, prior_covariance, noise, gram, moment)
+    mean = np.linalg.solve(posterior, pull[..., None])[..., 0]
+    return mean.astype(np.float64)
+
+
+def _information(
+    prior_mean: NDArray[np.floating],
+    prior_covariance: NDArray[np.floating],
+    noise: NDArray[np.floating],
+    gram: NDArray[np.floating],
+    moment: NDArray[np.floating],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Precision [.., m, m] and precision-weighted mean [.., m]."""
     precision = np.linalg.inv(np.asarray(prior_covariance, dtype=np.float64))
     scale = 1.0 / np.asarray(noise, dtype=np.float64)
     posterior = precision + gram * scale[..., None, None]
     posterior = 0.5 * (posterior + np.swapaxes(posterior, -1, -2))
-    covariance = np.linalg.inv(posterior)
-    covariance = 0.5 * (covariance + np.swapaxes(covariance, -1, -2))
     pull = np.einsum("...mk,...k->...m", precision, prior_mean) + moment * scale[..., None]
-    mean: NDArray[np.float64] = np.linalg.solve(posterior, pull[..., None])[..., 0]
-    return mean, covariance.astype(np.float64)
+    return posterior, pull
 
 
 def pack_lower(matrix: NDArray[np.floating]) -> NDArray[np.floating]:

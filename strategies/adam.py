@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from paaplus.heads import Heads
@@ -92,6 +94,10 @@ class AdamStrategy:
         """Trained weights; covariance by Laplace with the diagonal Fisher: L (1 + F)^-1 L'."""
         fisher = state["fisher"].cpu().to(torch.float64).numpy()
         return self._coordinates.heads(state["weight"], 1 / (1 + fisher))
+
+    def mean(self, state: CohortState) -> NDArray[np.float64]:
+        """The mean of `heads`."""
+        return self.heads(state).mean.astype(np.float64)
 
     def calibration(self, state: CohortState) -> Heads:
         """The users' mean and slope alone."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paaplus.heads import Heads, information_posterior, unpack_lower
+from paaplus.heads import Heads, information_mean, information_posterior, unpack_lower
 from paaplus.population.prior import Prior
 from strategies.state import CohortState, Layout
 from streams.experiences import CohortExperience, RowBlock
@@ -33,6 +33,9 @@ class Strategy(Protocol):
 
     def heads(self, state: CohortState) -> Heads:
         """The heads to serve: mean [U, A, m], covariance [U, A, m, m]."""
+
+    def mean(self, state: CohortState) -> NDArray[np.float64]:
+        """The mean of `heads` alone, [U, A, m]: what predicts the next experience."""
 
     def calibration(self, state: CohortState) -> Heads:
         """The users' mean and slope alone, on the same rows: mean [U, A, 3], covariance [U, A, 3, 3]."""
@@ -105,14 +108,14 @@ def accumulate(
 
 def statistics_heads(prior: Prior, gram: Tensor, moment: Tensor) -> Heads:
     """Posterior heads of packed statistics."""
-    mean, covariance = information_posterior(
-        prior.mean,
-        prior.covariance,
-        prior.noise,
-        unpack_lower(_numpy(gram)),
-        _numpy(moment),
-    )
-    return Heads(mean, covariance)
+    known = prior.mean, prior.covariance, prior.noise
+    return Heads(*information_posterior(*known, unpack_lower(_numpy(gram)), _numpy(moment)))
+
+
+def statistics_mean(prior: Prior, gram: Tensor, moment: Tensor) -> NDArray[np.float64]:
+    """Their mean alone."""
+    known = prior.mean, prior.covariance, prior.noise
+    return information_mean(*known, unpack_lower(_numpy(gram)), _numpy(moment))
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float64]:

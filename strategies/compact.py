@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from paaplus.heads import Heads
@@ -125,6 +126,10 @@ class CompactEWC:
         beyond = np.arange(self._rank, width)
         covariance[:, :, beyond, beyond] = diagonal
         return self._coordinates.heads(state["weight"], covariance)
+
+    def mean(self, state: CohortState) -> NDArray[np.float64]:
+        """The mean of `heads`."""
+        return self.heads(state).mean.astype(np.float64)
 
     def calibration(self, state: CohortState) -> Heads:
         """The users' mean and slope alone."""

@@ -9,12 +9,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from paaplus.heads import Heads
 from paaplus.population.prior import Prior
-from strategies.base import Calibration, Strategy, accumulate, statistics_heads
+from strategies.base import (
+    Calibration,
+    Strategy,
+    accumulate,
+    statistics_heads,
+    statistics_mean,
+)
 from strategies.compact import CompactEWC
 from strategies.config import StrategyConfig
 from strategies.state import CohortState, Layout
@@ -81,6 +89,10 @@ class ExactEWC:
     def heads(self, state: CohortState) -> Heads:
         """The exact posterior."""
         return statistics_heads(self._prior, state["gram"], state["moment"])
+
+    def mean(self, state: CohortState) -> NDArray[np.float64]:
+        """The exact posterior's mean."""
+        return statistics_mean(self._prior, state["gram"], state["moment"])
 
     def calibration(self, state: CohortState) -> Heads:
         """The users' mean and slope alone."""

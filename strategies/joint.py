@@ -83,6 +83,10 @@ class Joint:
         )
         return Heads(mean, unpack_lower(packed))
 
+    def mean(self, state: CohortState) -> NDArray[np.float64]:
+        """The mean of `heads`."""
+        return self.heads(state).mean.astype(np.float64)
+
     def calibration(self, state: CohortState) -> Heads:
         """The users' mean and slope alone."""
         return self._calibration.heads(state)

@@ -151,16 +151,19 @@ def _stack(
     """Pad the rows at `places` of each user to the longest, as blocks [U * A, n, …]."""
     users, most = len(places), max((len(p) for p in places), default=0)
     attributes, regressors = width
+    counts = np.array([len(p) for p in places], dtype=np.int64)
+    flat = np.concatenate([*places, np.zeros(0, np.int64)]).astype(np.int64)
+    owner = np.repeat(np.arange(users), counts)
+    at = owner, np.arange(len(flat)) - np.repeat(np.cumsum(counts) - counts, counts)
     x = np.zeros((users, most, attributes, regressors))
     y = np.zeros((users, most, attributes))
     w = np.zeros((users, most, attributes))
     seq = np.full((users, most), EMPTY, dtype=np.int64)
-    for u, place in enumerate(places):
-        count, scores = len(place), rows.scores[place]
-        x[u, :count] = psi[place]
-        y[u, :count] = np.nan_to_num(scores)
-        w[u, :count] = ~np.isnan(scores) if rows.weights is None else rows.weights[place]
-        seq[u, :count] = rows.seq[place]
+    scores = rows.scores[flat]
+    x[at] = psi[flat]
+    y[at] = np.nan_to_num(scores)
+    w[at] = ~np.isnan(scores) if rows.weights is None else rows.weights[flat]
+    seq[at] = rows.seq[flat]
 
     def blocks(array: NDArray[Any]) -> Tensor:
         last = array.shape[3] if array.ndim == 4 else 1

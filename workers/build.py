@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from datetime import timedelta
@@ -114,16 +115,20 @@ def build_retrainer(config: Config, store: Store) -> Retrainer:
     population, row = found
     basis = basis_of(config, row)
     assert basis is not None
+    strategy = build_strategy(
+        config.strategy.name,
+        population.prior,
+        population.calibration,
+        config.strategy.build(config.trunk.device),
+    )
+    # What torch and Avalanche have loaded stays: the collector need not walk it in every round, which takes
+    # longer than reading the ratings.
+    gc.freeze()
     return Retrainer(
         store,
         config.artifacts,
         population,
-        build_strategy(
-            config.strategy.name,
-            population.prior,
-            population.calibration,
-            config.strategy.build(config.trunk.device),
-        ),
+        strategy,
         basis,
         config.gate.build(),
         trigger_of(config),

@@ -136,7 +136,7 @@ class Learner:
             dtype=self._strategy.dtype,
         )
         old_state = gather(self._strategy, heads, numbers, keys)
-        live = {"live": self._strategy.heads(old_state)}
+        live = {"live": self._strategy.mean(old_state)}
         prequential = self._regressors.compare(new, psi_new, live)
         state = self._strategy.train(experience, old_state)
         after = scatter(self._strategy, heads, state, self._size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paaplus.evaluation import UserReports, evaluate
-from paaplus.heads import HIGHEST, LOWEST, Heads
+from paaplus.heads import HIGHEST, LOWEST
 from paaplus.observations import SURVEY
 from paaplus.packs import PackStore, population_path
 from paaplus.population import Population, load_population
@@ -74,16 +75,17 @@ class Regressors:
         self,
         rows: Rows,
         psi: NDArray[np.float64],
-        models: dict[str, Heads],
+        models: Mapping[str, NDArray[np.floating]],
         champions: dict[str, Champion] | None = None,
     ) -> UserReports:
-        """Compare heads, the users' champions (calibration where there is none) and the population.
+        """Compare heads' means [U, A, m], the users' champions (calibration where there is none) and the
+        population.
 
         Ratings alone are compared: what other feedback says is our reading of it.
         """
         prior = self._population.prior
         owner = np.repeat(np.arange(len(rows.user_ids)), np.diff(rows.start))
-        predictions = {name: _scores(psi, heads.mean[owner]) for name, heads in models.items()} | {
+        predictions = {name: _scores(psi, mean[owner]) for name, mean in models.items()} | {
             "population": _scores(psi, np.broadcast_to(prior.mean, (len(owner), *prior.mean.shape)))
         }
         if champions is not None:

@@ -154,7 +154,7 @@ class Retrainer:
         reports = self._regressors.compare(
             held_out,
             psi_held_out,
-            {"challenger": learned.heads, "calibration": learned.calibration},
+            {"challenger": learned.heads.mean, "calibration": learned.calibration.mean},
             champions=champions,
         )
         gate = decide(reports, self._thresholds, undone=self._undone(learned.after, champions))

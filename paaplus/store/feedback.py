@@ -59,7 +59,7 @@ class Feedback:
     def all_others(self, connection: Connection) -> Rows:
         """Every observation that is no rating, of all users."""
         query = _query().where(feedback.c.number.is_not(None), feedback.c.kind != "rating", _STANDS)
-        found = connection.execute(query).all()
+        found = _fetch(connection, query)
         return _ragged(sorted({row[0] for row in found}), found)
 
     def next_observations(
@@ -78,7 +78,7 @@ class Feedback:
                 feedback.c.number <= done + count,
                 _STANDS,
             )
-            found += connection.execute(query).all()
+            found += _fetch(connection, query)
         return _ragged(user_ids, found)
 
     def by_number(
@@ -91,7 +91,7 @@ class Feedback:
                 query = _query().where(
                     feedback.c.user_id == user_id, feedback.c.number.in_(some), _STANDS
                 )
-                found += connection.execute(query).all()
+                found += _fetch(connection, query)
         return _ragged(user_ids, found)
 
     def held_out(
@@ -117,7 +117,7 @@ class Feedback:
                     _STANDS,
                 )
             )
-            found += connection.execute(query).all()
+            found += _fetch(connection, query)
         return _ragged(user_ids, found)
 
     def waiting_since(
@@ -165,6 +165,12 @@ def _by_number(user_ids: Sequence[str], numbers: Sequence[int]) -> Iterator[tupl
     for number, mine in users.items():
         for some in chunks(mine):
             yield number, some
+
+
+def _fetch(connection: Connection, query: Select[Any]) -> list[Any]:
+    """All rows as the driver gives them: of text and numbers alone, which need no translation."""
+    cursor: Any = connection.execute(query).cursor
+    return list(cursor.fetchall())
 
 
 def _query() -> Select[Any]:

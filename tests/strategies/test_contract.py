@@ -222,3 +222,12 @@ def test_unknown_names_and_refused_plugins(prior: Prior, calibration: Prior) -> 
     for plugin in [*REFUSED, "SomethingElsePlugin"]:
         with pytest.raises(PluginRefusedError, match=plugin):
             check_plugins([plugin])
+
+
+@every_strategy
+def test_the_mean_is_that_of_the_heads(
+    name: str, build: Callable[[str], Strategy], make_feed: Callable[..., Any]
+) -> None:
+    strategy = build(name)
+    state = learn(strategy, make_feed(USERS), PLAN[:1])
+    assert np.array_equal(strategy.mean(state), strategy.heads(state).mean)
