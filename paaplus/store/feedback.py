@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from paaplus.events import ATTRIBUTES
 from paaplus.store.rows import Rows
-from paaplus.store.sql import chunks
+from paaplus.store.sql import chunks, one_of
 from paaplus.store.tables import app_user, feedback, item
 
 _SCORES = tuple(feedback.c[attribute] for attribute in ATTRIBUTES)
@@ -73,7 +73,7 @@ class Feedback:
         found: list[Any] = []
         for done, users in _by_number(user_ids, learned):
             query = _query().where(
-                feedback.c.user_id.in_(users),
+                one_of(connection, feedback.c.user_id, users),
                 feedback.c.number > done,
                 feedback.c.number <= done + count,
                 _STANDS,
@@ -109,7 +109,7 @@ class Feedback:
                 select(feedback.c.user_id, feedback.c.seq, feedback.c.item_id, *_SCORES)
                 .join(limit, limit.c.user_id == feedback.c.user_id)
                 .where(
-                    limit.c.user_id.in_(users),
+                    one_of(connection, limit.c.user_id, users),
                     limit.c.number == number,
                     feedback.c.held_out,
                     feedback.c.kind == "rating",
@@ -127,7 +127,7 @@ class Feedback:
         found: dict[str, datetime] = {}
         for number, users in _by_number(list(served), list(served.values())):
             query = select(feedback.c.user_id, feedback.c.occurred_at).where(
-                feedback.c.user_id.in_(users), feedback.c.number == number + 1
+                one_of(connection, feedback.c.user_id, users), feedback.c.number == number + 1
             )
             found.update((str(user_id), at) for user_id, at in connection.execute(query))
         return found

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Join, and_, case, func, select, update
 
 from paaplus.errors import LeaseLostError
-from paaplus.store.sql import chunks, upsert
+from paaplus.store.sql import chunks, one_of, upsert
 from paaplus.store.tables import app_user, cohort_lease, head_state
 
 
@@ -241,7 +241,11 @@ class HeadStates:
         for some in chunks(retracted):
             query = select(
                 head_state.c.user_id, head_state.c.learned, head_state.c.retracted
-            ).where(head_state.c.cohort == cohort, head_state.c.user_id.in_(some), _on_basis(basis))
+            ).where(
+                head_state.c.cohort == cohort,
+                one_of(connection, head_state.c.user_id, some),
+                _on_basis(basis),
+            )
             found.update((u, n) for u, n, r in connection.execute(query) if r == retracted[u])
         return found
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from paaplus.errors import EventError, StoreError
 from paaplus.events import Item, encode
-from paaplus.store.sql import chunks, upsert
+from paaplus.store.sql import chunks, one_of, upsert
 from paaplus.store.tables import feature, item
 
 Verdict = Literal["accepted", "duplicate"] | EventError
@@ -69,7 +69,11 @@ class Items:
         """Those of the ids that have been announced."""
         found: set[str] = set()
         for some in chunks(sorted(item_ids)):
-            found.update(connection.scalars(select(item.c.item_id).where(item.c.item_id.in_(some))))
+            found.update(
+                connection.scalars(
+                    select(item.c.item_id).where(one_of(connection, item.c.item_id, some))
+                )
+            )
         return found
 
     def pending(self, connection: Connection, limit: int) -> list[tuple[str, str]]:
@@ -93,7 +97,9 @@ class Items:
         rows = [_vector_row(i, trunk, v) for i, v in zip(item_ids, vectors, strict=True)]
         upsert(connection, feature, rows, update=["vector"])
         for some in chunks(item_ids):
-            connection.execute(update(item).where(item.c.item_id.in_(some)).values(state="ready"))
+            connection.execute(
+                update(item).where(one_of(connection, item.c.item_id, some)).values(state="ready")
+            )
 
     def set_failed(self, connection: Connection, item_id: str, error: str) -> None:
         """Note that the item's picture cannot be read; its ratings teach nothing."""
@@ -118,7 +124,7 @@ class Items:
         found: set[str] = set()
         for some in chunks(sorted(set(item_ids))):
             query = select(item.c.item_id).where(
-                item.c.item_id.in_(some), item.c.state == "pending"
+                one_of(connection, item.c.item_id, some), item.c.state == "pending"
             )
             found.update(connection.scalars(query))
         return found
@@ -143,7 +149,10 @@ class Items:
         parts = (
             [query]
             if item_ids is None
-            else [query.where(feature.c.item_id.in_(some)) for some in chunks(sorted(item_ids))]
+            else [
+                query.where(one_of(connection, feature.c.item_id, some))
+                for some in chunks(sorted(item_ids))
+            ]
         )
         found = sorted((str(i), bytes(v)) for part in parts for i, v in connection.execute(part))
         widths = {len(vector) for _, vector in found}
@@ -164,7 +173,9 @@ class Items:
     def _digests(self, connection: Connection, item_ids: Collection[str]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
         for some in chunks(sorted(item_ids)):
-            query = select(item.c.item_id, item.c.digest).where(item.c.item_id.in_(some))
+            query = select(item.c.item_id, item.c.digest).where(
+                one_of(connection, item.c.item_id, some)
+            )
             found.update((str(i), bytes(digest)) for i, digest in connection.execute(query))
         return found
 

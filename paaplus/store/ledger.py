@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from paaplus.errors import NotFoundError
 from paaplus.store.releases import Champion, LedgerEntry, Promotion, Release
-from paaplus.store.sql import chunks, upsert
+from paaplus.store.sql import chunks, one_of, upsert
 from paaplus.store.tables import app_user, champion, ledger, release
 
 
@@ -147,7 +147,10 @@ class Ledger:
         parts = (
             [query]
             if user_ids is None
-            else [query.where(champion.c.user_id.in_(some)) for some in chunks(user_ids)]
+            else [
+                query.where(one_of(connection, champion.c.user_id, some))
+                for some in chunks(user_ids)
+            ]
         )
         rows = [row for part in parts for row in connection.execute(part).mappings()]
         return {row["user_id"]: Champion(**_renamed(row)) for row in rows}
@@ -209,7 +212,7 @@ class Ledger:
         for some in chunks(user_ids):
             query = (
                 select(ledger.c.user_id, func.max(ledger.c.version))
-                .where(ledger.c.user_id.in_(some))
+                .where(one_of(connection, ledger.c.user_id, some))
                 .group_by(ledger.c.user_id)
             )
             found.update((str(u), int(v)) for u, v in connection.execute(query))
