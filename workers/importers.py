@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid5
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from paaplus.errors import ConfigError, EventError, NotFoundError
+from paaplus.errors import ConfigError, EventError
 from paaplus.events import ATTRIBUTES, Item, Rating, Scores, decode, encode
+from workers.rating_files import checked_scale, read_features, read_ratings
 
 NAMESPACE = UUID("3b6f4f0e-6a0c-5f0e-9a52-1d1f6d5f6a10")
 """Of the event ids made here."""
@@ -103,8 +103,8 @@ def import_ratings(
     """
     if attribute not in ATTRIBUTES:
         raise ConfigError(f"attribute {attribute!r} is unknown", f"choose one of {ATTRIBUTES}")
-    ratings = _read_ratings(folder / "ratings.parquet", task)
-    item_ids, vectors = _read_features(folder / "item_features.npz")
+    ratings = read_ratings(folder / "ratings.parquet", task)
+    item_ids, vectors = read_features(folder / "item_features.npz")
     missing = sorted(set(ratings["item_id"]) - set(item_ids))
     if missing:
         raise ConfigError(
@@ -118,7 +118,7 @@ def import_ratings(
         pack=pack,
         trunk=f"given-{pack}"[:64],
         attribute=attribute,
-        scale=scale or _observed_scale(ratings["score"]),
+        scale=checked_scale(scale, ratings["score"]),
         item_ids=item_ids,
         vectors=vectors,
         ratings=ratings,
@@ -126,63 +126,6 @@ def import_ratings(
     )
     _check_ids(result)
     return result
-
-
-def _read_ratings(path: Path, task: str | None) -> pd.DataFrame:
-    try:
-        frame = pd.read_parquet(path)
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{path} is not there", "name a folder that holds it") from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}", "it must be a Parquet file") from error
-    wanted = {"user_id", "item_id", "score"} | ({"task"} if task is not None else set())
-    if not wanted <= set(frame.columns):
-        raise ConfigError(f"{path}: no column {sorted(wanted - set(frame.columns))}", "add it")
-    if task is not None:
-        tasks = sorted(frame["task"].astype(str).unique())
-        frame = frame[frame["task"].astype(str) == task]
-        if frame.empty:
-            raise NotFoundError(f"{path}: no task {task!r}", f"it has {tasks}")
-    if not np.isfinite(frame["score"].to_numpy(dtype=np.float64)).all():
-        raise ConfigError(f"{path}: a score is not a number", "leave such rows out")
-    if "seq" in frame.columns:
-        frame = frame.sort_values("seq", kind="stable")
-    return pd.DataFrame(
-        {
-            "user_id": frame["user_id"].astype(str).to_numpy(),
-            "item_id": frame["item_id"].astype(str).to_numpy(),
-            "score": frame["score"].to_numpy(dtype=np.float64),
-        }
-    )
-
-
-def _read_features(path: Path) -> tuple[list[str], NDArray[np.float32]]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise NotFoundError(f"{path} is not there", "name a folder that holds it") from error
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}", "it must be an .npz file without objects") from error
-    matrices = [a for a in arrays.values() if a.ndim == 2 and np.issubdtype(a.dtype, np.floating)]
-    if "item_id" not in arrays or not matrices:
-        raise ConfigError(f"{path}: no `item_id`, or no float matrix", f"it has {sorted(arrays)}")
-    blocks = []
-    for matrix in matrices:
-        block = matrix.astype(np.float32)
-        block -= block.mean(axis=0)
-        blocks.append(block / max(float(np.sqrt((block**2).mean())), 1e-12))
-    return [str(item_id) for item_id in arrays["item_id"]], np.concatenate(blocks, axis=1)
-
-
-def _observed_scale(scores: pd.Series[Any]) -> tuple[float, float]:
-    low, high = float(scores.min()), float(scores.max())
-    if low == high or low != round(low) or high != round(high):
-        raise ConfigError(
-            f"the scale of the scores cannot be seen from {low:g} to {high:g}",
-            "give --scale LOW HIGH",
-        )
-    return low, high
 
 
 def _check_ids(imported: ImportedRatings) -> None:
