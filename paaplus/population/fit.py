@@ -38,6 +38,10 @@ DIRECTIONS = 64
 CUT = 16
 """Rotated directions that are kept, those along which tastes differ most: a state is 2.6 KB with them."""
 
+MOST_USERS = 1500
+"""Users that the prior is fitted on, evenly picked: more would not make it any surer, and each costs 100 KB.
+All count in the item means."""
+
 CONSTANT = 0.05
 """Variance of a user's ratings, next to the usual one, below which they are all the same."""
 
@@ -173,33 +177,43 @@ def _fit_attribute(
     rng: np.random.Generator,
 ) -> _Attribute:
     mean = float(scores.mean())
-    says = _says_something(users, scores)
+    says = np.flatnonzero(_says_something(users, scores))
+    every = np.unique(users[says])
+    some = says[np.isin(users[says], every[:: -(-len(every) // MOST_USERS)])]
     trust: Array | None = None
+
+    def ratings_of(which: NDArray[np.intp]) -> UserRatings:
+        return _by_user(users[which], _rows(items, which, means, head, unit), scores[which] - mean)
+
     for _ in range(2):  # all alike at first; then by how consistent they are
         means = item_means(users, items, scores, trust)
         head = fit_item_head(components, vectors[means.items], means, rng)
-        rows = _rows(items, means, head, unit)
-        ratings = _by_user(users[says], rows[says], scores[says] - mean)
+        ratings = ratings_of(some)
         if trust is None:
             first = fit_power_law(ratings.moments, fit_calibration(ratings.moments), spectrum)
             trust = np.full(int(users.max()) + 1, LEAST)
-            trust[np.unique(users[says])] = fit_trust(first, ratings.moments)
+            for begin in range(0, len(every), MOST_USERS):
+                chunk = every[begin : begin + MOST_USERS]
+                mine = says[np.isin(users[says], chunk)]
+                trust[chunk] = fit_trust(first, ratings_of(mine).moments)
     choice = choose_prior(ratings, spectrum, head.between / head.scale**2, rng)
-    spread = rows.T @ rows / len(rows)
+    spread = ratings.rows.T @ ratings.rows / len(ratings.rows)
     assert trust is not None
     return _Attribute(mean, means, head, choice, spread, trust[np.unique(users)])
 
 
-def _rows(items: NDArray[np.intp], means: ItemMeans, head: ItemHead, unit: Array) -> Array:
-    """Design rows [N, 3 + k] of ratings."""
-    place = np.searchsorted(means.items, items)
+def _rows(
+    items: NDArray[np.intp], which: NDArray[np.intp], means: ItemMeans, head: ItemHead, unit: Array
+) -> Array:
+    """Design rows [N', 3 + k] of some ratings."""
+    place = np.searchsorted(means.items, items[which])
     # The rater's own rating is left out of delta: at training time it would predict itself.
-    left_out, others = means.others(place)
+    left_out, others = means.others(place, which)
     shrunk = head.between * others / (head.between * others + means.within)
     delta = shrunk * (left_out - head.fitted[place])
-    fixed = np.stack([np.ones(len(items)), head.fitted[place], delta], axis=1)
+    fixed = np.stack([np.ones(len(which)), head.fitted[place], delta], axis=1)
     fixed[:, 1:] /= head.scale
-    return np.concatenate([fixed, unit[items]], axis=1)
+    return np.concatenate([fixed, unit[items[which]]], axis=1)
 
 
 def _says_something(users: NDArray[np.intp], scores: Array) -> NDArray[np.bool_]:

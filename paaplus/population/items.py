@@ -83,10 +83,16 @@ class ItemMeans:
     centred: Array
     weight: Array
 
-    def others(self, place: NDArray[np.intp]) -> tuple[Array, Array]:
-        """Mean and count [N] of each rated item without the rating itself; `place` [N] in `items`."""
-        count = np.maximum(self.count[place] - self.weight, 0.0)
-        rest = self.mean[place] * self.count[place] - self.weight * self.centred
+    def others(self, place: NDArray[np.intp], which: NDArray[np.intp]) -> tuple[Array, Array]:
+        """Mean and count of rated items without the rating itself, [N'] both.
+
+        Args:
+            place: [N'], the items' places in `items`.
+            which: [N'], the ratings' places.
+        """
+        weight, centred = self.weight[which], self.centred[which]
+        count = np.maximum(self.count[place] - weight, 0.0)
+        rest = self.mean[place] * self.count[place] - weight * centred
         return np.divide(rest, count, out=np.zeros_like(rest), where=count > 1e-9), count
 
 
