@@ -63,24 +63,34 @@ class FullHeadTemplate(CohortTemplate):
         )
         self._replay, self._penalty = replay, penalty
 
-    def update(self, experience: CohortExperience, state: CohortState) -> CohortState:
-        """The users' state after the experience; valid until the next call: views of what is trained."""
-        model = self.model
-        model.load(state)
-        keys = [IMPORTANCE + name for name in model.names if IMPORTANCE + name in state]
-        if keys and self._penalty is not None:
-            if not self._penalty.importance:
-                self._penalty.importance = [torch.empty_like(weight) for weight in model.weights()]
-            for key, importance in zip(keys, self._penalty.importance, strict=True):
-                importance.copy_(state[key].flatten(0, 1))
+    def update(
+        self, experience: CohortExperience, before: CohortState, after: CohortState
+    ) -> dict[str, Tensor]:
+        """Train users on an experience.
+
+        Args:
+            experience: Of these users.
+            before: Their state, left as it is.
+            after: Where their state goes, without the memory; anything at first.
+
+        Returns:
+            The replay memory after the experience, if there is one.
+        """
+        names = self.model.names
+        for name in names:
+            after[name].copy_(before[name])
+        self.model.bind(after)
+        if IMPORTANCE + names[0] in before and self._penalty is not None:
+            keys = [IMPORTANCE + name for name in names]
+            old, anchor, new = (
+                [state[key].flatten(0, 1) for key in some]
+                for state, some in ((before, keys), (before, names), (after, keys))
+            )
+            self._penalty.bind(old, anchor, new)
         self.learn(experience)
-        result: CohortState = model.trained()
-        if keys and self._penalty is not None:
-            named = model.named(self._penalty.importance)
-            result |= {IMPORTANCE + name: tensor for name, tensor in named.items()}
-        if self._replay is not None and self._replay.memory is not None:
-            result["memory_seq"], result["memory_key"] = self._replay.memory
-        return result
+        if self._replay is None or self._replay.memory is None:
+            return {}
+        return dict(zip(MEMORY, self._replay.memory, strict=True))
 
 
 class FullHeadStrategy:
@@ -155,9 +165,7 @@ class FullHeadStrategy:
             for users in torch.split(torch.nonzero(steps == number).reshape(-1), self.chunk):
                 if len(users) not in learners:  # its memory serves all chunks of this size
                     learners[len(users)] = self._learner(len(users))
-                some = self._here(experience.take(users))
-                new = learners[len(users)].update(some, _part(state, users))
-                _write(result, users, new)
+                self._update(learners[len(users)], experience.take(users), users, state, result)
         return result
 
     def scores(self, state: CohortState, x: Tensor) -> Tensor:
@@ -165,7 +173,7 @@ class FullHeadStrategy:
         parts = []
         for users in torch.split(torch.arange(len(state["weight1"])), self.chunk):
             model = StackedMLP(len(users), self._initial, self._frozen)
-            model.load(_part(state, users))
+            model.bind(self._here(state, _span(users)))
             rows = x.expand(len(users), -1, -1) if len(x) == 1 else x[users]
             parts.append(model(rows.to(self.device, self.dtype)).to(x.device))
         return torch.cat(parts)
@@ -186,39 +194,50 @@ class FullHeadStrategy:
         model = StackedMLP(users, self._initial, self._frozen)
         return FullHeadTemplate(model=model, config=config, replay=replay, penalty=penalty)
 
-    def _here(self, experience: CohortExperience) -> CohortExperience:
+    def _update(
+        self,
+        learner: FullHeadTemplate,
+        experience: CohortExperience,
+        users: Tensor,
+        state: CohortState,
+        result: CohortState,
+    ) -> None:
+        """Train some users: their part of `state` into that of `result`."""
+        span, home = _span(users), result["weight1"]
+        before = self._here(state, span)
+        # Neighbours are trained where their new state lies: nothing is copied back.
+        inside = isinstance(span, slice) and (home.device, home.dtype) == (self.device, self.dtype)
+        after = {
+            name: result[name][span] if inside else torch.empty_like(tensor)
+            for name, tensor in before.items()
+        }
+        memory = learner.update(self._moved(experience), before, after)
+        if not inside:
+            for name, tensor in after.items():
+                result[name][span] = tensor.to(result[name])
+        scatter(result, users, memory)
+
+    def _here(self, state: CohortState, span: slice | Tensor) -> CohortState:
+        """Some users' numbers on the device; views where nothing has to be copied."""
+        return {name: state[name][span].to(self.device, self.dtype) for name in self.layout}
+
+    def _moved(self, experience: CohortExperience) -> CohortExperience:
         """The experience with its rows on the device; numbers and keys stay where they are."""
 
         def moved(block: RowBlock) -> RowBlock:
             x, y, w = (t.to(self.device, self.dtype) for t in (block.x, block.y, block.w))
             return RowBlock(x, y, w, block.seq)
 
+        rows, memory = moved(experience.rows), moved(experience.memory)
         return CohortExperience(
-            experience.user_ids,
-            moved(experience.rows),
-            moved(experience.memory),
-            experience.memory_key,
-            experience.step,
+            experience.user_ids, rows, memory, experience.memory_key, experience.step
         )
 
 
-def _part(state: CohortState, users: Tensor) -> CohortState:
-    """States of some users, rising int64 [U']; views where users are neighbours: not to be changed."""
+def _span(users: Tensor) -> slice | Tensor:
+    """What picks users, rising int64 [U'], out of a state: a slice, so views, where they are neighbours."""
     first, last = int(users[0]), int(users[-1]) + 1
-    if last - first == len(users):
-        return {name: tensor[first:last] for name, tensor in state.items()}
-    return gather(state, users)
-
-
-def _write(state: CohortState, users: Tensor, part: CohortState) -> None:
-    """Like `scatter`, but straight where users are neighbours: indices cost a multiple of a copy."""
-    first, last = int(users[0]), int(users[-1]) + 1
-    rest = {name: tensor for name, tensor in part.items() if name in MEMORY}
-    if last - first != len(users):
-        rest = {name: tensor.to(state[name].device) for name, tensor in part.items()}
-    for name in part.keys() - rest.keys():
-        state[name][first:last].copy_(part[name])
-    scatter(state, users, rest)
+    return slice(first, last) if last - first == len(users) else users
 
 
 def full_rows(x: Tensor, scores: Tensor, seq: Tensor, *, weights: Tensor | None = None) -> RowBlock:

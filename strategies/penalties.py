@@ -34,26 +34,37 @@ class GaussianEWC(SupervisedPlugin):
 
     Args:
         importance: Per parameter [L, …], decayed importances so far, in rows times (d score / d v)^2;
-            changed in place.
+            those after the experience are written in their place.
         penalty: lambda; 1 weighs old rows like new ones.
         decay: Of the importances, per experience.
     """
 
     def __init__(self, importance: Sequence[Tensor], penalty: float, decay: float) -> None:
         super().__init__()
-        self.importance = list(importance)
+        self.importance = self._after = list(importance)
         self._penalty = penalty
         self._decay = decay
         self._anchor: list[Tensor] = []
+        self._bound = False
         self._penalties: list[tuple[list[Tensor], list[Tensor] | None]] = []
+
+    def bind(
+        self, importance: Sequence[Tensor], anchor: Sequence[Tensor], after: Sequence[Tensor]
+    ) -> None:
+        """Consolidate other users, in memory of the caller's, of which nothing is copied.
+
+        Args:
+            importance: Those so far, left as they are.
+            anchor: The weights that the experience begins with, left as they are.
+            after: Where the importances after the experience go.
+        """
+        self.importance, self._anchor, self._after = list(importance), list(anchor), list(after)
+        self._bound = True
 
     def before_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Hold on to the weights that the experience begins with."""
-        weights = strategy.model.weights()
-        if not self._anchor:
-            self._anchor = [torch.empty_like(weight) for weight in weights]
-        for anchor, weight in zip(self._anchor, weights, strict=True):
-            anchor.copy_(weight)
+        if not self._bound:
+            self._anchor = [weight.clone() for weight in strategy.model.weights()]
         # The same batches come in every epoch.
         self._penalties = [self.penalty(strategy.model, batch) for batch in strategy.dataloader]
 
@@ -71,8 +82,8 @@ class GaussianEWC(SupervisedPlugin):
     def after_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Importances of the new rows, added to the decayed ones."""
         self._penalties = []
-        for importance in self.importance:
-            importance.mul_(self._decay)
+        for before, after in zip(self.importance, self._after, strict=True):
+            torch.mul(before, self._decay, out=after)
         self.add_importances(strategy)
 
     def penalty(self, model: CohortModel, batch: Batch) -> tuple[list[Tensor], list[Tensor] | None]:
@@ -98,7 +109,7 @@ class GaussianEWC(SupervisedPlugin):
         rows = strategy.experience.rows
         strategy.model(rows.x)
         new = strategy.model.information(rows.w)
-        for importance, information in zip(self.importance, new, strict=True):
+        for importance, information in zip(self._after, new, strict=True):
             importance.add_(information)
 
 
@@ -118,7 +129,7 @@ class EmpiricalEWC(GaussianEWC):
             loss = cohort_loss(*map(model.per_loss, (scores, y, w)))
             (upstream,) = torch.autograd.grad(loss, scores)
             gradients = model.gradients(upstream)
-            for importance, gradient in zip(self.importance, gradients, strict=True):
+            for importance, gradient in zip(self._after, gradients, strict=True):
                 importance.addcmul_(gradient, gradient, value=1 / len(new))
 
 

@@ -7,7 +7,7 @@ first layer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -42,7 +42,7 @@ class StackedMLP(nn.Module):
     There is one loss per user and attribute: L = U * A, in that order.
 
     Args:
-        users: U. The weights are not set before `load`.
+        users: U. There are no weights before `bind`.
         like: Name -> [A, …] as in `PhysiqueHeads.trained`: shapes, dtype.
         frozen: Name -> [A, out], running statistics, on the device to compute on.
     """
@@ -54,20 +54,12 @@ class StackedMLP(nn.Module):
         self._users, self._attributes = users, len(like["weight1"])
         self.names = tuple(like)
         self._hidden = len(frozen) // 2
-        device, heads = frozen["mean1"].device, users * self._attributes
-        self._weights = [
-            torch.empty(heads, *like[name].shape[1:], dtype=like[name].dtype, device=device)
-            for name in self.names
-        ]
-        for name, weight in zip(self.names, self._weights, strict=True):
-            self.register_parameter(name, nn.Parameter(weight))
-        named = dict(zip(self.names, self._weights, strict=True))
-        # By name once: looking a parameter up in a module takes as long as a small product.
-        self._layers = [
-            [named[f"{part}{n + 1}"] for part in ("weight", "bias", "scale", "shift")]
-            for n in range(self._hidden)
-        ]
-        self._last = [named[f"{part}{self._hidden + 1}"] for part in ("weight", "bias")]
+        for name in self.names:
+            empty = torch.empty(0, dtype=like[name].dtype, device=frozen["mean1"].device)
+            self.register_parameter(name, nn.Parameter(empty))
+        self._weights: list[Tensor] = []
+        self._layers: list[list[Tensor]] = []
+        self._last: list[Tensor] = []
         self._mean = [self._of_heads(frozen[f"mean{n + 1}"]) for n in range(self._hidden)]
         self._factor = [
             self._of_heads((frozen[f"variance{n + 1}"] + BATCH_NORM_EPS).rsqrt())
@@ -82,20 +74,18 @@ class StackedMLP(nn.Module):
         """The parameters in the order of the network: [L, …] each, the memory that is trained."""
         return self._weights
 
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take the weights [U, A, …] of other users, in place."""
-        for name, weight in zip(self.names, self._weights, strict=True):
-            weight.copy_(state[name].flatten(0, 1))
-
-    def trained(self) -> dict[str, Tensor]:
-        """The parameters by name, [U, A, …]; views."""
-        return self.named(self._weights)
-
-    def named(self, values: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Values [L, …] per parameter by name, [U, A, …]; views."""
-        shape = (self._users, self._attributes)
-        named = zip(self.names, values, strict=True)
-        return {name: tensor.reshape(*shape, *tensor.shape[1:]) for name, tensor in named}
+    def bind(self, state: Mapping[str, Tensor]) -> None:
+        """Compute with the weights [U, A, …] of other users where they lie; training changes them there."""
+        named = {name: state[name].flatten(0, 1) for name in self.names}
+        self._weights = list(named.values())
+        for parameter, weight in zip(self.parameters(), self._weights, strict=True):
+            parameter.data = weight
+        # By name once: looking a parameter up in a module takes as long as a small product.
+        self._layers = [
+            [named[f"{part}{n + 1}"] for part in ("weight", "bias", "scale", "shift")]
+            for n in range(self._hidden)
+        ]
+        self._last = [named[f"{part}{self._hidden + 1}"] for part in ("weight", "bias")]
 
     def per_loss(self, values: Tensor) -> Tensor:
         """Values [U, n, A] as [L, n, 1]."""

@@ -45,8 +45,8 @@ class CohortTemplate(SupervisedTemplate):
         plugins: Sequence[SupervisedPlugin] = (),
     ) -> None:
         model: Any = StackedHead(weight) if isinstance(weight, Tensor) else weight
-        first = model.weights()[0]
         self.parameters: list[nn.Parameter] = list(model.parameters())
+        first = self.parameters[0]
         fused = first.dtype in (torch.float32, torch.float64)
         with quiet_avalanche():
             super().__init__(
@@ -59,6 +59,8 @@ class CohortTemplate(SupervisedTemplate):
                 plugins=list(plugins),
                 evaluator=EvaluationPlugin(collect_all=False),
             )
+        # Without metrics it only takes time: in the engine's inner loop, a twentieth.
+        self.plugins.remove(self.evaluator)
 
     def learn(self, experience: CohortExperience) -> Tensor:
         """Train on one experience from Adam's beginning; the first of the weights after it, [L, …]."""

@@ -162,7 +162,7 @@ def test_scores_are_those_of_the_module_of_each_user(widths: tuple[int, ...]) ->
         2, 5, widths[0], dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
     model = StackedMLP(2, stacked[0].trained, frozen)
-    model.load(trained)
+    model.bind(trained)
     scores = model(x)
     for u, of_user in enumerate(heads):
         with torch.no_grad():
@@ -187,7 +187,7 @@ def test_gradients_by_hand_are_those_of_autograd(initial: PhysiqueHeads) -> None
     w = torch.rand(2, 7, A, dtype=torch.float64, generator=generator)
     trained = {k: v.expand(2, *v.shape).clone() for k, v in initial.trained.items()}
     model = StackedMLP(2, initial.trained, initial.frozen)
-    model.load(trained)
+    model.bind(trained)
     model(x)
     gradients = dict(zip(model.names, [g.clone() for g in model.gradients(w)], strict=True))
     information = dict(zip(model.names, model.information(w), strict=True))
