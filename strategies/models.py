@@ -7,7 +7,7 @@ for autograd.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +30,17 @@ class CohortModel(Protocol):
     def per_loss(self, values: Tensor) -> Tensor:
         """Values [B, n, o] of scores, by the loss in which they count: [L, n, *]."""
 
-    def gradients(self, upstream: Tensor) -> list[Tensor]:
-        """Sum over rows and scores of upstream [B, n, o] times d score / d weight, per parameter."""
+    def per_score(self, factors: Tensor) -> Tensor:
+        """Factors [L] of losses by the scores that count in them: [B, 1, o] or [B, 1, 1]."""
+
+    def gradients(self, upstream: Tensor, less: Any = None) -> list[Tensor]:
+        """Sum over rows and scores of upstream [B, n, o] times d score / d weight, per parameter.
+
+        Without `less`, which are `shares` of the last of these rows, of an earlier call.
+        """
+
+    def shares(self, upstream: Tensor) -> Any:
+        """What `gradients` are made of, in as little memory as will do."""
 
     def information(self, w: Tensor) -> list[Tensor]:
         """Sum over rows and scores of w [B, n, o] times (d score / d weight)^2, per parameter."""
@@ -63,9 +72,18 @@ class StackedHead(nn.Module):
         """Values as they are."""
         return values
 
-    def gradients(self, upstream: Tensor) -> list[Tensor]:
+    def per_score(self, factors: Tensor) -> Tensor:
+        """Factors [B] as [B, 1, 1]."""
+        return factors[:, None, None]
+
+    def gradients(self, upstream: Tensor, less: Tensor | None = None) -> list[Tensor]:
         """Of the matrix."""
-        return [torch.bmm(upstream.transpose(1, 2), self._x)]
+        gradient = torch.bmm(upstream.transpose(1, 2), self._x)
+        return [gradient if less is None else gradient.sub_(less)]
+
+    def shares(self, upstream: Tensor) -> Tensor:
+        """The gradient itself."""
+        return self.gradients(upstream)[0]
 
     def information(self, w: Tensor) -> list[Tensor]:
         """Of the matrix: exact, and the same for all weights."""

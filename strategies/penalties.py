@@ -13,7 +13,7 @@ The penalty is lambda * sum of F (v - v_old)^2, over all parameters of the model
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from avalanche.training.plugins import SupervisedPlugin
@@ -24,6 +24,18 @@ from strategies.template import Batch, CohortTemplate, batches, cohort_loss
 
 BLOCK = 1 << 17
 """Numbers that are penalised at a time on a CPU: a difference of so many stays in the cache."""
+
+
+class Penalty(NamedTuple):
+    """What a batch's gradient is changed by.
+
+    Attributes:
+        stiffness: Per parameter [L, …], around the anchor.
+        pull: Shares (see `CohortModel.shares`) to be subtracted.
+    """
+
+    stiffness: list[Tensor]
+    pull: Any
 
 
 class GaussianEWC(SupervisedPlugin):
@@ -46,7 +58,8 @@ class GaussianEWC(SupervisedPlugin):
         self._decay = decay
         self._anchor: list[Tensor] = []
         self._bound = False
-        self._penalties: list[tuple[list[Tensor], list[Tensor] | None]] = []
+        self._penalties: list[Penalty] = []
+        self._room: list[list[Tensor]] = []
 
     def bind(
         self, importance: Sequence[Tensor], anchor: Sequence[Tensor], after: Sequence[Tensor]
@@ -65,29 +78,37 @@ class GaussianEWC(SupervisedPlugin):
         """Hold on to the weights that the experience begins with."""
         if not self._bound:
             self._anchor = [weight.clone() for weight in strategy.model.weights()]
-        # The same batches come in every epoch.
-        self._penalties = [self.penalty(strategy.model, batch) for batch in strategy.dataloader]
+        self._hold_penalties(strategy)
+
+    def before_backward(self, strategy: CohortTemplate, **kwargs: Any) -> None:
+        """Have the replayed rows' pull subtracted from the gradient."""
+        strategy.less = self._penalties[strategy.clock.train_epoch_iterations].pull
 
     def after_backward(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Add the penalty's gradient."""
-        stiffness, pull = self._penalties[strategy.clock.train_epoch_iterations]
+        stiffness = self._penalties[strategy.clock.train_epoch_iterations].stiffness
         parts = zip(strategy.model.weights(), self._anchor, stiffness, strict=True)
         for n, (weight, anchor, stiff) in enumerate(parts):
             gradient = strategy.parameters[n].grad
             assert gradient is not None
             add_pull(gradient, stiff, weight, anchor, 2 * self._penalty)
-            if pull is not None:
-                gradient.sub_(pull[n], alpha=self._penalty)
 
     def after_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Importances of the new rows, added to the decayed ones."""
-        self._penalties = []
+        self._penalties, strategy.less = [], None
         for before, after in zip(self.importance, self._after, strict=True):
             torch.mul(before, self._decay, out=after)
         self.add_importances(strategy)
 
-    def penalty(self, model: CohortModel, batch: Batch) -> tuple[list[Tensor], list[Tensor] | None]:
-        """Stiffness around the anchor, and what is taken from the gradient; per parameter [L, …].
+    def _hold_penalties(self, strategy: CohortTemplate) -> None:
+        """Those of the batches; the same batches come in every epoch."""
+        for n, batch in enumerate(strategy.dataloader):
+            if n == len(self._room):  # memory, once for all experiences
+                self._room.append([torch.empty_like(tensor) for tensor in self.importance])
+            self._penalties.append(self.penalty(strategy.model, batch, self._room[n]))
+
+    def penalty(self, model: CohortModel, batch: Batch, room: list[Tensor]) -> Penalty:
+        """Of one batch, its stiffness in `room`.
 
         All old rows together have their optimum at the anchor; those not in the batch pull against those
         that are: by the gradient of the replayed rows at the anchor, which is therefore subtracted.
@@ -95,14 +116,12 @@ class GaussianEWC(SupervisedPlugin):
         x, y, w, new = batch
         per_row = rows_per_loss(model, w).reciprocal()
         if x.shape[1] == new:
-            return [i * of_losses(per_row, i) for i in self.importance], None
-        x, y, w = x[:, new:], y[:, new:], w[:, new:]
+            scale_losses(self.importance, per_row, None, room)
+            return Penalty(room, None)
+        x, y, w = x[:, new:], y[:, new:], w[:, new:] * model.per_score(per_row)
         error = w * (model(x) - y)
-        others = [
-            (importance - known).clamp_(min=0.0).mul_(of_losses(per_row, known))
-            for importance, known in zip(self.importance, model.information(w), strict=True)
-        ]
-        return others, [g * of_losses(2 * per_row, g) for g in model.gradients(error)]
+        scale_losses(self.importance, per_row, model.information(w), room)
+        return Penalty(room, model.shares(2 * self._penalty * error))
 
     def add_importances(self, strategy: CohortTemplate) -> None:
         """Add those of the new rows."""
@@ -116,9 +135,9 @@ class GaussianEWC(SupervisedPlugin):
 class EmpiricalEWC(GaussianEWC):
     """Stock `EWCPlugin(mode="online")`, for every user of the cohort at once. Arguments as above."""
 
-    def penalty(self, model: CohortModel, batch: Batch) -> tuple[list[Tensor], list[Tensor] | None]:
+    def _hold_penalties(self, strategy: CohortTemplate) -> None:
         """The importances as they are: they are of batch means."""
-        return self.importance, None
+        self._penalties = [Penalty(self.importance, None)] * len(strategy.dataloader)
 
     def add_importances(self, strategy: CohortTemplate) -> None:
         """Add the mean over the batches of new rows of the squared gradient."""
@@ -157,15 +176,16 @@ class PriorPenalty(GaussianEWC):
         """The anchor is where the prior has its mean."""
         mean = self._mean or [torch.zeros_like(weight) for weight in strategy.model.weights()]
         self._anchor = list(mean)
-        self._penalties = [self.penalty(strategy.model, batch) for batch in strategy.dataloader]
+        self._hold_penalties(strategy)
 
-    def penalty(self, model: CohortModel, batch: Batch) -> tuple[list[Tensor], list[Tensor] | None]:
+    def penalty(self, model: CohortModel, batch: Batch, room: list[Tensor]) -> Penalty:
         """The prior's precision, per row of the batch."""
-        per_row = rows_per_loss(model, batch[2]).reciprocal()
-        return [i * of_losses(per_row, i) for i in self.importance], None
+        scale_losses(self.importance, rows_per_loss(model, batch[2]).reciprocal(), None, room)
+        return Penalty(room, None)
 
     def after_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Importances stay the prior's."""
+        self._penalties = []
 
 
 def rows_per_loss(model: CohortModel, w: Tensor) -> Tensor:
@@ -173,9 +193,14 @@ def rows_per_loss(model: CohortModel, w: Tensor) -> Tensor:
     return model.per_loss(w).sum(dim=(1, 2)).clamp(min=1.0)
 
 
-def of_losses(factor: Tensor, like: Tensor) -> Tensor:
-    """One factor [L] per loss, in a shape to be multiplied with a parameter like `like` [L, …]."""
-    return factor.reshape(-1, *[1] * (like.ndim - 1))
+def scale_losses(
+    values: Sequence[Tensor], factors: Tensor, less: Sequence[Tensor] | None, out: Sequence[Tensor]
+) -> None:
+    """Values [L, …] per parameter times a factor [L], minus others, at least 0; into `out`."""
+    for n, (value, target) in enumerate(zip(values, out, strict=True)):
+        torch.mul(value, factors.reshape(-1, *[1] * (value.ndim - 1)), out=target)
+        if less is not None:
+            target.sub_(less[n]).clamp_(min=0.0)
 
 
 def add_pull(

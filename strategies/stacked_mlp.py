@@ -32,6 +32,20 @@ class Trace(NamedTuple):
     above: Tensor
 
 
+class Share(NamedTuple):
+    """What a layer's gradients are made of.
+
+    Attributes:
+        vectors: Name of the part -> [L, out], gradients.
+        error: [L, out, n], derivatives by the product.
+        below: [G, in, n], the layer's input.
+    """
+
+    vectors: dict[str, Tensor]
+    error: Tensor
+    below: Tensor
+
+
 class StackedMLP(nn.Module):
     """Heads of U users with A attributes: `paaplus.physique_head.network` in eval mode, times 10.
 
@@ -110,17 +124,36 @@ class StackedMLP(nn.Module):
         return self._scores.reshape(self._users, self._attributes, -1).transpose(1, 2)
 
     @torch.no_grad()
-    def gradients(self, upstream: Tensor) -> list[Tensor]:
+    def gradients(self, upstream: Tensor, less: list[Share] | None = None) -> list[Tensor]:
         """Of every parameter, [L, …]; the same memory at every call.
 
         Args:
             upstream: [U, n, A], derivatives by the scores of the last call.
+            less: Shares of the last rows to subtract.
         """
         if not self._gradients:
             self._gradients = [torch.empty_like(weight) for weight in self._weights]
         found = dict(zip(self.names, self._gradients, strict=True))
+        for n, share in enumerate(self.shares(upstream)):
+            out = found[f"weight{n + 1}"]
+            if less is not None and n == 0:  # the rows are the same: one product does for both
+                share.error[:, :, -less[0].error.shape[2] :] -= less[0].error
+            self._outer(out, share.error, share.below)
+            if less is not None and n > 0:
+                out.baddbmm_(less[n].error, less[n].below.transpose(1, 2), alpha=-1)
+            for part, vector in share.vectors.items():
+                target = found[f"{part}{n + 1}"]
+                if less is None:
+                    target.copy_(vector)
+                else:
+                    torch.sub(vector, less[n].vectors[part], out=target)
+        return self._gradients
+
+    @torch.no_grad()
+    def shares(self, upstream: Tensor) -> list[Share]:
+        """What `gradients` are made of, by layer; a hundredth of their size."""
         error = self._rows(upstream) * self._logistic()
-        self._top(found, error, self._trace[-1].above)
+        shares = [Share({"bias": error.sum(dim=2)}, error, self._trace[-1].above)]
         weight = self._last[0]
         for n in reversed(range(self._hidden)):
             below, product, slope, above = self._trace[n]
@@ -130,13 +163,11 @@ class StackedMLP(nn.Module):
             error = torch.ops.aten.threshold_backward(error, above, 0)
             weight, bias, _, _ = self._layers[n]
             centred, total = bias - self._mean[n], error.sum(dim=2)
-            found[f"shift{n + 1}"].copy_(total)
-            torch.mul(total, slope, out=found[f"bias{n + 1}"])
             along = torch.linalg.vecdot(error, product, dim=2).addcmul_(total, centred)
-            torch.mul(along, self._factor[n], out=found[f"scale{n + 1}"])
             error *= slope[:, :, None]
-            self._outer(found[f"weight{n + 1}"], error, below)
-        return self._gradients
+            vectors = {"shift": total, "bias": total * slope, "scale": along * self._factor[n]}
+            shares.insert(0, Share(vectors, error, below))
+        return shares
 
     @torch.no_grad()
     def information(self, w: Tensor) -> list[Tensor]:
@@ -182,6 +213,10 @@ class StackedMLP(nn.Module):
     def _logistic(self) -> Tensor:
         """d score / d logit, [L, 1, n]."""
         return self._scores * (1 - self._scores / SCALE)
+
+    def per_score(self, factors: Tensor) -> Tensor:
+        """Factors [L] as [U, 1, A]."""
+        return factors.view(self._users, 1, self._attributes)
 
     def _rows(self, values: Tensor) -> Tensor:
         """Values [U, n, A] as [L, 1, n]."""

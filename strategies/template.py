@@ -59,6 +59,8 @@ class CohortTemplate(SupervisedTemplate):
                 plugins=list(plugins),
                 evaluator=EvaluationPlugin(collect_all=False),
             )
+        self.less: Any = None
+        """What the model's gradients are less by in the next step."""
         # Without metrics it only takes time: in the engine's inner loop, a twentieth.
         self.plugins.remove(self.evaluator)
 
@@ -100,7 +102,7 @@ class CohortTemplate(SupervisedTemplate):
     def backward(self) -> None:
         """The gradient of the loss by every weight."""
         (upstream,) = torch.autograd.grad(self.loss, self.mb_output)
-        gradients = self.model.gradients(upstream)
+        gradients = self.model.gradients(upstream, self.less)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
 
