@@ -4,10 +4,8 @@ The work of one user: three MLPs 1285-512-256-1 learn an experience of 64 rating
 32, each with 32 rows of a full replay memory of 64, under online EWC, by Adam. It is the user's second
 experience.
 
-- `floor`: the same products (forward, backward by weights and by inputs), fused Adam over as many parameters
-  and one pass that reads importance, anchor and gradient and writes the gradient, in memory that is there
-  already; then the products and the squares of EWC's importances. No activation, loss, copy or bookkeeping;
-  and the pass of EWC reads one tensor less than any real one.
+- `floor`, `floor_gaussian`: only the products and passes over memory that any correct implementation
+  needs, with either Fisher; `benchmarks.full_floor` says which, and why.
 - `cohort`: our engine with the empirical Fisher of stock, state in and state out; `cohort_gaussian`: with
   its own, which also keeps a penalty for each batch.
 - `stock_avalanche`: one stock strategy per user, made beforehand.
@@ -41,12 +39,14 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from benchmarks.full_floor import Floor
 from paaplus.physique_head import SCALE, network, stack_heads
 from strategies.config import StrategyConfig
 from strategies.full_head import IMPORTANCE, FullHeadStrategy, full_rows
 from strategies.state import CohortState
 from streams.experiences import CohortExperience
 
+METHODS = ("floor", "floor_gaussian", "cohort", "cohort_gaussian", "stock_avalanche")
 ROWS, MEMORY, BATCH, EPOCHS, A = 64, 64, 32, 5, 3
 CONFIG = StrategyConfig(
     learning_rate=1e-4, epochs=EPOCHS, batch_size=BATCH, memory_size=MEMORY, memory_batch_size=BATCH,
@@ -110,6 +110,7 @@ class Work:
             torch.ones(users, dtype=torch.int64),
         )
         self.shapes = [tensor.shape for tensor in initial.trained.values()]
+        self._floor = Floor(self.shapes, widths[0], BATCH, ROWS // BATCH, EPOCHS)
 
     def cohort(self, fisher: str) -> Callable[[], CohortState]:
         """The product's engine over all users."""
@@ -155,48 +156,17 @@ class Work:
 
         return learn
 
-    def floor(self) -> Callable[[], None]:
-        """One user's products and passes over memory."""
-        weight, gradient, importance, anchor = (
-            [torch.rand(s) for s in self.shapes] for _ in "wgia"
-        )
-        parameters = [nn.Parameter(w) for w in weight]
-        for parameter, value in zip(parameters, gradient, strict=True):
-            parameter.grad = value
-        adam = torch.optim.Adam(parameters, lr=1e-6, fused=True)
-        adam.step()  # makes its moments
-        at = [n for n, shape in enumerate(self.shapes) if len(shape) == 3]
-        units = [self.shapes[n][1] for n in at]
-        x = {n: torch.rand(1, n, self.x.shape[2]) for n in (BATCH, 2 * BATCH)}
-        z = {n: [torch.rand(A, u, n) for u in units] for n in x}
+    def of(self, method: str) -> Callable[[], Any]:
+        """One of `METHODS`; the cohort's are of all users, the others of the first."""
+        fisher = "gaussian" if method.endswith("gaussian") else "empirical"
+        if method.startswith("floor"):
+            return self._floor.of(fisher)
+        return self.cohort(fisher) if method.startswith("cohort") else self.stock(0)
 
-        def joined(tensor: Tensor) -> Tensor:  # heads that read the same rows, as one matrix
-            return tensor.view(1, -1, tensor.shape[2])
 
-        def products(n: int) -> None:
-            first = joined(z[n][0])
-            torch.bmm(joined(weight[at[0]]), x[n].mT, out=first)
-            for layer in (1, 2):
-                torch.bmm(weight[at[layer]], z[n][layer - 1], out=z[n][layer])
-            for layer in (2, 1):
-                torch.bmm(z[n][layer], z[n][layer - 1].mT, out=gradient[at[layer]])
-                torch.bmm(weight[at[layer]].mT, z[n][layer], out=z[n][layer - 1])
-            torch.bmm(first, x[n], out=joined(gradient[at[0]]))
-
-        def passes(*sources: list[Tensor]) -> None:
-            for target, left, right in zip(*sources, strict=True):
-                target.addcmul_(left, right, value=1e-6)
-
-        def run() -> None:
-            for _ in range(EPOCHS * ROWS // BATCH):
-                products(2 * BATCH)
-                passes(gradient, importance, anchor)
-                adam.step()
-            for _ in range(ROWS // BATCH):
-                products(BATCH)
-                passes(importance, gradient, gradient)
-
-        return run
+def floor_of(method: str) -> str:
+    """The floor of the work that a method does."""
+    return "floor_gaussian" if method.endswith("gaussian") else "floor"
 
 
 def stack_importance(state: CohortState, user: int, model: Heads) -> dict[str, Tensor]:
@@ -230,22 +200,14 @@ def measure(
         magnifies rounding where a gradient is all but 0; in float64 a test finds them equal.
     """
     work = Work(users, widths, seed)
-    floor = work.floor()
-    spent: dict[str, list[float]] = {
-        m: [] for m in ("floor", "cohort", "cohort_gaussian", "stock_avalanche")
-    }
+    spent: dict[str, list[float]] = {method: [] for method in METHODS}
     differ = 0.0
     for turn in range(repeat + 1):
         tell(f"repetition {turn} of {repeat}")
         for method, seconds in spent.items():
             many = users if method.startswith("cohort") else 1
+            call = work.of(method)
             gc.collect()
-            if method == "floor":
-                call: Callable[[], Any] = floor
-            elif many == users and method != "stock_avalanche":
-                call = work.cohort("gaussian" if "gaussian" in method else "empirical")
-            else:
-                call = work.stock(0)
             started = time.process_time()
             result = call()
             seconds.append((time.process_time() - started) / many)
@@ -262,7 +224,7 @@ def measure(
             "method": method,
             "ms_per_user": round(1e3 * value, 2),
             "users_per_s": round(1 / value, 2),
-            "floor_share": round(median["floor"] / value, 3),
+            "floor_share": round(median[floor_of(method)] / value, 3),
             "ratio_to_stock": round(median["stock_avalanche"] / value, 2),
         }
         for method, value in median.items()

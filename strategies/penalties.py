@@ -22,7 +22,7 @@ from torch import Tensor
 from strategies.models import CohortModel
 from strategies.template import Batch, CohortTemplate, batches, cohort_loss
 
-BLOCK = 1 << 17
+BLOCK = 1 << 16
 """Numbers that are penalised at a time on a CPU: a difference of so many stays in the cache."""
 
 
@@ -59,6 +59,7 @@ class GaussianEWC(SupervisedPlugin):
         self._anchor: list[Tensor] = []
         self._bound = False
         self._penalties: list[Penalty] = []
+        self._blocks: list[tuple[Tensor, Tensor]] = []
         self._room: list[list[Tensor]] = []
 
     def bind(
@@ -86,22 +87,24 @@ class GaussianEWC(SupervisedPlugin):
 
     def after_backward(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Add the penalty's gradient."""
-        stiffness = self._penalties[strategy.clock.train_epoch_iterations].stiffness
-        parts = zip(strategy.model.weights(), self._anchor, stiffness, strict=True)
-        for n, (weight, anchor, stiff) in enumerate(parts):
-            gradient = strategy.parameters[n].grad
-            assert gradient is not None
-            add_pull(gradient, stiff, weight, anchor, 2 * self._penalty)
+        if not self._blocks:  # views of the same memory in every step: made once
+            ends = blocks(strategy.model.weights()), blocks(self._anchor)
+            self._blocks = list(zip(*ends, strict=True))
+            self._penalties = [Penalty(blocks(p.stiffness), p.pull) for p in self._penalties]
+        stiffnesses = self._penalties[strategy.clock.train_epoch_iterations].stiffness
+        gradients = blocks([p.grad for p in strategy.parameters if p.grad is not None])
+        parts = zip(gradients, stiffnesses, self._blocks, strict=True)
+        for gradient, stiffness, (here, there) in parts:
+            gradient.addcmul_(stiffness, here - there, value=2 * self._penalty)
 
     def after_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Importances of the new rows, added to the decayed ones."""
-        self._penalties, strategy.less = [], None
-        for before, after in zip(self.importance, self._after, strict=True):
-            torch.mul(before, self._decay, out=after)
+        self._penalties, self._blocks, strategy.less = [], [], None
         self.add_importances(strategy)
 
     def _hold_penalties(self, strategy: CohortTemplate) -> None:
         """Those of the batches; the same batches come in every epoch."""
+        self._penalties = []
         for n, batch in enumerate(strategy.dataloader):
             if n == len(self._room):  # memory, once for all experiences
                 self._room.append([torch.empty_like(tensor) for tensor in self.importance])
@@ -120,16 +123,16 @@ class GaussianEWC(SupervisedPlugin):
             return Penalty(room, None)
         x, y, w = x[:, new:], y[:, new:], w[:, new:] * model.per_score(per_row)
         error = w * (model(x) - y)
-        scale_losses(self.importance, per_row, model.information(w), room)
+        scale_losses(self.importance, per_row, model.information(-w), room)
         return Penalty(room, model.shares(2 * self._penalty * error))
 
     def add_importances(self, strategy: CohortTemplate) -> None:
-        """Add those of the new rows."""
+        """Those of the new rows and the decayed ones."""
         rows = strategy.experience.rows
         strategy.model(rows.x)
         new = strategy.model.information(rows.w)
-        for importance, information in zip(self._after, new, strict=True):
-            importance.add_(information)
+        for before, information, after in zip(self.importance, new, self._after, strict=True):
+            torch.add(information, before, alpha=self._decay, out=after)
 
 
 class EmpiricalEWC(GaussianEWC):
@@ -140,16 +143,19 @@ class EmpiricalEWC(GaussianEWC):
         self._penalties = [Penalty(self.importance, None)] * len(strategy.dataloader)
 
     def add_importances(self, strategy: CohortTemplate) -> None:
-        """Add the mean over the batches of new rows of the squared gradient."""
+        """The mean over the batches of new rows of the squared gradient, and the decayed ones."""
         model = strategy.model
         new = batches(strategy.experience.rows, strategy.train_mb_size)
-        for x, y, w, _ in new:
+        for n, (x, y, w, _) in enumerate(new):
             scores = model(x).requires_grad_()
             loss = cohort_loss(*map(model.per_loss, (scores, y, w)))
             (upstream,) = torch.autograd.grad(loss, scores)
             gradients = model.gradients(upstream)
-            for importance, gradient in zip(self._after, gradients, strict=True):
-                importance.addcmul_(gradient, gradient, value=1 / len(new))
+            parts = zip(*map(blocks, (self.importance, gradients, self._after)), strict=True)
+            for before, gradient, after in parts:
+                if n == 0:
+                    torch.mul(before, self._decay, out=after)
+                after.addcmul_(gradient, gradient, value=1 / len(new))
 
 
 class PriorPenalty(GaussianEWC):
@@ -185,7 +191,7 @@ class PriorPenalty(GaussianEWC):
 
     def after_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Importances stay the prior's."""
-        self._penalties = []
+        self._penalties, self._blocks = [], []
 
 
 def rows_per_loss(model: CohortModel, w: Tensor) -> Tensor:
@@ -194,24 +200,25 @@ def rows_per_loss(model: CohortModel, w: Tensor) -> Tensor:
 
 
 def scale_losses(
-    values: Sequence[Tensor], factors: Tensor, less: Sequence[Tensor] | None, out: Sequence[Tensor]
+    values: Sequence[Tensor], factors: Tensor, more: Sequence[Tensor] | None, out: Sequence[Tensor]
 ) -> None:
-    """Values [L, …] per parameter times a factor [L], minus others, at least 0; into `out`."""
+    """Values [L, …] per parameter times a factor [L], or that plus `more`, at least 0; into `out`."""
     for n, (value, target) in enumerate(zip(values, out, strict=True)):
-        torch.mul(value, factors.reshape(-1, *[1] * (value.ndim - 1)), out=target)
-        if less is not None:
-            target.sub_(less[n]).clamp_(min=0.0)
+        factor = factors.reshape(-1, *[1] * (value.ndim - 1))
+        if more is None:
+            torch.mul(value, factor, out=target)
+        else:
+            torch.addcmul(more[n], value, factor, out=target).clamp_(min=0.0)
 
 
-def add_pull(
-    gradient: Tensor, stiffness: Tensor, weight: Tensor, anchor: Tensor, strength: float
-) -> None:
-    """Add strength * stiffness * (weight - anchor) to the gradient in place; all of one shape."""
-    if gradient.numel() <= 2 * BLOCK or not gradient.is_cpu:
-        gradient.addcmul_(stiffness, weight - anchor, value=strength)
-        return
-    scratch = gradient.new_empty(BLOCK)
-    flat = [torch.split(t.reshape(-1), BLOCK) for t in (gradient, stiffness, weight, anchor)]
-    for part, stiff, here, there in zip(*flat, strict=True):
-        away = torch.sub(here, there, out=scratch[: len(part)])
-        part.addcmul_(stiff, away, value=strength)
+def blocks(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """All numbers of some tensors, views; on a CPU, large ones in blocks of `BLOCK`."""
+    return [
+        block
+        for tensor in tensors
+        for block in (
+            [tensor]
+            if tensor.numel() <= 2 * BLOCK or not tensor.is_cpu
+            else torch.split(tensor.reshape(-1), BLOCK)
+        )
+    ]

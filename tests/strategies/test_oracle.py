@@ -278,6 +278,7 @@ def padding_counts(output: Tensor, y: Tensor, w: Tensor) -> Tensor:
 
 def no_decay(self: Any, strategy: Any, **kwargs: Any) -> None:
     """Importances that never fade."""
+    self._decay = 1.0
     self.add_importances(strategy)
 
 
