@@ -36,44 +36,24 @@ from avalanche.training.storage_policy import ReservoirSamplingBuffer
 from avalanche.training.templates import SupervisedTemplate
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from benchmarks.full_floor import Floor
-from paaplus.physique_head import SCALE, network, stack_heads
+from benchmarks.full_modules import HEADS as A
+from benchmarks.full_modules import Heads, sum_of_means
+from paaplus.physique_head import stack_heads
 from strategies.config import StrategyConfig
 from strategies.full_head import IMPORTANCE, FullHeadStrategy, full_rows
 from strategies.state import CohortState
 from streams.experiences import CohortExperience
 
 METHODS = ("floor", "floor_gaussian", "cohort", "cohort_gaussian", "stock_avalanche")
-ROWS, MEMORY, BATCH, EPOCHS, A = 64, 64, 32, 5, 3
+ROWS, MEMORY, BATCH, EPOCHS = 64, 64, 32, 5
 CONFIG = StrategyConfig(
     learning_rate=1e-4, epochs=EPOCHS, batch_size=BATCH, memory_size=MEMORY, memory_batch_size=BATCH,
     ewc_lambda=1.0, ewc_decay=0.9, fisher="empirical",
 )  # fmt: skip
-
-
-class Heads(nn.Module):
-    """One user's heads as the official modules, with frozen statistics and no dropout."""
-
-    def __init__(self, widths: tuple[int, ...]) -> None:
-        super().__init__()
-        self.heads = nn.ModuleList(network(widths) for _ in range(A))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Scores [n, A] of rows [n, d]."""
-        return SCALE * torch.cat([head(x) for head in self.heads], dim=1)
-
-    def train(self, mode: bool = True) -> Heads:
-        """Never in training mode."""
-        super().train(False)
-        return self
-
-
-def sum_of_means(output: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error per attribute, summed."""
-    return (output - target).square().mean(dim=0).sum()
 
 
 class Work:
@@ -111,10 +91,6 @@ class Work:
         )
         self.shapes = [tensor.shape for tensor in initial.trained.values()]
         self._floor = Floor(self.shapes, widths[0], BATCH, ROWS // BATCH, EPOCHS)
-
-    def cohort(self, fisher: str) -> Callable[[], CohortState]:
-        """The product's engine over all users."""
-        return lambda: self.strategies[fisher].train(self.experience, self.state)
 
     def stock(self, user: int) -> Callable[[], Heads]:
         """Stock Avalanche in the middle of the user's life."""
@@ -161,7 +137,9 @@ class Work:
         fisher = "gaussian" if method.endswith("gaussian") else "empirical"
         if method.startswith("floor"):
             return self._floor.of(fisher)
-        return self.cohort(fisher) if method.startswith("cohort") else self.stock(0)
+        if method.startswith("cohort"):
+            return lambda: self.strategies[fisher].train(self.experience, self.state)
+        return self.stock(0)
 
 
 def floor_of(method: str) -> str:
