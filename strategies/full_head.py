@@ -66,12 +66,7 @@ class FullHeadTemplate(CohortTemplate):
     def update(
         self, experience: CohortExperience, before: CohortState, after: CohortState
     ) -> dict[str, Tensor]:
-        """Train users on an experience.
-
-        Args:
-            experience: Of these users.
-            before: Their state, left as it is.
-            after: Where their state goes, without the memory; anything at first.
+        """Train users from their state before, left as it is, into the memory of `after`.
 
         Returns:
             The replay memory after the experience, if there is one.
