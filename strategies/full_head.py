@@ -71,8 +71,7 @@ class FullHeadTemplate(CohortTemplate):
         Returns:
             The replay memory after the experience, if there is one.
         """
-        names = self.model.names
-        for name in names:
+        for name in (names := self.model.names):
             after[name].copy_(before[name])
         self.model.bind(after)
         if IMPORTANCE + names[0] in before and self._penalty is not None:
