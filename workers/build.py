@@ -136,4 +136,5 @@ def build_retrainer(config: Config, store: Store) -> Retrainer:
         lease_ttl=timedelta(seconds=config.run.lease_seconds),
         users_per_round=config.run.users_per_round,
         clock=now,
+        freedom=config.strategy.robust,
     )

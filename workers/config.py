@@ -77,6 +77,9 @@ class PopulationSection(_Section):
 
     fit: Literal["auto", "manual"] = Field("auto", description="auto: `run` fits the first version")
     min_ratings: int = Field(1000, ge=100, description="auto waits for that many ratings")
+    refit_growth: float | None = Field(
+        None, gt=0, description="auto: fit again when ratings grew by this share; null: never"
+    )
     seed: int = Field(0, ge=0)
 
 
@@ -99,6 +102,9 @@ class StrategySection(_Section):
     fisher: Literal["gaussian", "empirical"] = Field(
         "gaussian", description="importances of EWC: of the model, or stock Avalanche's"
     )
+    robust: float | None = Field(
+        None, gt=0, description="degrees of freedom of a robust loss, e.g. 4; null: none"
+    )
     seed: int = Field(0, ge=0)
     plugins: tuple[str, ...] = Field((), description="further Avalanche plugins, by class name")
 
@@ -114,7 +120,7 @@ class StrategySection(_Section):
 
     def build(self, device: str) -> StrategyConfig:
         """The strategy's own flat settings."""
-        values = self.model_dump(exclude={"name", "experience_size", "plugins"})
+        values = self.model_dump(exclude={"name", "experience_size", "robust", "plugins"})
         return StrategyConfig(**values, device=device)
 
     def key(self) -> str:

@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paaplus.evaluation import UserReports, join
 from paaplus.heads import Heads
 from paaplus.store import Rows, Store
 from paaplus.store.heads import HeadRow
 from strategies.base import Strategy
+from strategies.robust import robust_weights
 from streams.experiences import build_experience
 from workers.memory import decode_memories
 from workers.regressors import Regressors
@@ -56,11 +58,14 @@ class Learner:
         whole: Whether to learn whole experiences only. If not, what is left over is learned as well, in a
             head that is served but not kept: the next whole experience is learned from the kept one, so
             that a head does not depend on when triggers fired before it.
+        freedom: Of the robust loss, see `strategies.robust`; None: every event counts in full.
     """
 
     def __init__(
-        self, store: Store, strategy: Strategy, regressors: Regressors, size: int, *, whole: bool
-    ) -> None:
+        self, store: Store, strategy: Strategy, regressors: Regressors, size: int, *, whole: bool,
+        freedom: float | None = None,
+    ) -> None:  # fmt: skip
+        self._freedom = freedom
         self._whole = whole
         self._store = store
         self._strategy = strategy
@@ -125,6 +130,13 @@ class Learner:
             memory = self._store.feedback.by_number(connection, new.user_ids, numbers)
         new, psi_new = self._regressors.of(new)
         memory, psi_memory = self._regressors.of(memory)
+        old_state = gather(self._strategy, heads, numbers, keys)
+        live = {"live": self._strategy.mean(old_state)}
+        prequential = self._regressors.compare(new, psi_new, live)
+        if self._freedom is not None:
+            served = self._strategy.heads(old_state)
+            new = self._bounded(new, psi_new, served)
+            memory = self._bounded(memory, psi_memory, served)
         experience = build_experience(
             new,
             psi_new,
@@ -135,9 +147,6 @@ class Learner:
             step=learned // self._size,
             dtype=self._strategy.dtype,
         )
-        old_state = gather(self._strategy, heads, numbers, keys)
-        live = {"live": self._strategy.mean(old_state)}
-        prequential = self._regressors.compare(new, psi_new, live)
         state = self._strategy.train(experience, old_state)
         after = scatter(self._strategy, heads, state, self._size)
         return [
@@ -147,6 +156,16 @@ class Learner:
             )
             for head, old in zip(after, heads, strict=True)
         ], prequential  # fmt: skip
+
+    def _bounded(self, rows: Rows, psi: NDArray[np.float64], heads: Heads) -> Rows:
+        """Rows with weights of a robust loss."""
+        assert self._freedom is not None
+        weight = (~np.isnan(rows.scores)).astype(np.float64)
+        weight = weight if rows.weights is None else rows.weights
+        owner = np.repeat(np.arange(len(rows.user_ids)), np.diff(rows.start))
+        noise = self._regressors.noise
+        weights = robust_weights(psi, rows.scores, weight, heads, owner, noise, self._freedom)
+        return replace(rows, weights=weights)
 
     def _ready(self, due: list[HeadRow]) -> tuple[list[HeadRow], Rows]:
         """Those whose next experience has no item that still waits for its features, and its rows."""

@@ -89,3 +89,46 @@ def plot_quality(result: Mapping[str, Any], path: Path) -> None:
     axis.grid(axis="y", alpha=0.25)
     axis.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)
+
+
+def plot_population(report: Mapping[str, Any], path: Path) -> None:
+    """Which form of the prior predicts held-out users best, and what each kind of feedback is worth.
+
+    Args:
+        report: Of a population model.
+        path: A .png file to write.
+    """
+    attributes = [
+        name for name in report if isinstance(report[name], dict) and "form" in report[name]
+    ]
+    worth = {
+        kind: max(one.get("worth", 0.0) for one in found.values())
+        for kind, found in report.get("teaching", {}).items()
+        if "explains" not in found
+    }
+    figure = Figure(figsize=(9.6, 1.6 + 0.22 * max(len(worth), 8)), layout="constrained")
+    FigureCanvasAgg(figure)
+    forms, kinds = figure.subplots(1, 2)
+    for name in attributes:
+        densities = report[name]["densities"]
+        if densities:
+            base = densities["calibration"]
+            forms.plot(
+                [value - base for value in densities.values()],
+                range(len(densities)),
+                "o-",
+                label=name,
+            )
+            forms.set_yticks(range(len(densities)), list(densities))
+    forms.axvline(0, color="#333333", linewidth=0.8)
+    forms.set_title("Log density of held-out users' ratings over calibration", fontsize=9)
+    if attributes:
+        forms.legend(frameon=False, fontsize=8)
+    shown = {kind: value for kind, value in worth.items() if value > 0}
+    kinds.barh(list(shown), list(shown.values()), color=COLOURS["personal"])
+    kinds.set_title("Ratings that one event counts for, best attribute", fontsize=9)
+    for axis in (forms, kinds):
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="x", alpha=0.25)
+    figure.savefig(path, dpi=130)

@@ -67,7 +67,9 @@ def refit(
         fitted_at=now,
         users=len(set(ratings.user_ids)),
         items=len(set(ratings.item_ids)),
-        ratings=len(usable),
+        ratings=len(
+            table.item_ids
+        ),  # with those that wait for features: growth is measured from here
     )
     with store.write() as connection:
         store.populations.set_current(connection, row)

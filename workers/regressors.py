@@ -33,6 +33,11 @@ class Regressors:
         self._packs = PackStore(artifacts)
         self._former: dict[str, Population] = {}
 
+    @property
+    def noise(self) -> NDArray[np.float64]:
+        """Variance of one rating, [A]."""
+        return self._population.prior.noise
+
     def of(self, rows: Rows) -> tuple[Rows, NDArray[np.float64]]:
         """Observations as rows of the regression: targets and weights, and regressors [N, A, m].
 

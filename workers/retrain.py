@@ -54,6 +54,7 @@ class Retrainer:
         lease_ttl: How long a cohort may take.
         users_per_round: Most users in one round.
         clock: Time of leases, releases and promotions.
+        freedom: Of the robust loss; None: every event counts in full.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Retrainer:
         lease_ttl: timedelta,
         users_per_round: int,
         clock: Callable[[], datetime],
+        freedom: float | None = None,
     ) -> None:
         self._store = store
         self._artifacts = artifacts
@@ -88,6 +90,7 @@ class Retrainer:
             self._regressors,
             basis.experience_size,
             whole=trigger == Count(basis.experience_size),
+            freedom=freedom,
         )
 
     def due(self) -> dict[str, int]:

@@ -18,6 +18,7 @@ from rich.console import Console
 from paaplus.errors import LeaseLostError, LogUnavailableError, StoreError
 from paaplus.store import Store
 from paaplus.store.offsets import Outcome
+from paaplus.store.populations import PopulationRow
 from streams.ingest import Ingestor
 from streams.log import open_log
 from workers.build import build_ingestor, build_retrainer, build_trunk, is_given
@@ -160,19 +161,29 @@ class _Loop:
     def _retrain(self) -> list[Round]:
         with self._store.read() as connection:
             row = self._store.populations.current(connection)
-            ratings = self._store.heads.not_yet_learned(connection, None)
-        if row is None:
-            settings = self._config.population
-            if settings.fit == "manual" or ratings < settings.min_ratings:
-                return []
+            ratings = self._store.feedback.ratings(connection)
+        if self._fit_is_due(row, ratings):
             fit_population(self._config, self._store, quiet=True)
-            return self._retrain()
+            with self._store.read() as connection:
+                row = self._store.populations.current(connection)
+        if row is None:
+            return []
         if self._retrainer is None or self._retrainer[0] != row.version:
             self._retrainer = row.version, build_retrainer(self._config, self._store)
         try:
             return self._retrainer[1].run()
         except LeaseLostError:
             return []  # another process has the cohort; ours wrote nothing
+
+    def _fit_is_due(self, row: PopulationRow | None, ratings: int) -> bool:
+        settings = self._config.population
+        if settings.fit == "manual":
+            return False
+        if row is None:
+            return ratings >= settings.min_ratings
+        return settings.refit_growth is not None and ratings >= row.ratings * (
+            1 + settings.refit_growth
+        )
 
 
 @contextmanager

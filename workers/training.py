@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from paaplus.packs import population_path
 from paaplus.store import Store
 from workers.build import build_retrainer, build_trunk, is_given, open_registry, trunk_name
 from workers.clock import now
 from workers.config import Config
 from workers.embed import embed_pending
 from workers.mirror import Mirrored, mirror_pending
+from workers.plots import plot_population
 from workers.population import refit
 from workers.progress import counter, progress_bar
 from workers.retrain import Round
@@ -53,6 +56,7 @@ def fit_population_once(config: Config, *, quiet: bool) -> dict[str, Any]:
         "users": row.users,
         "items": row.items,
         "ratings": row.ratings,
+        "report": str(population_path(config.artifacts, version).with_suffix(".png")),
     }
 
 
@@ -92,6 +96,9 @@ def fit_population(config: Config, store: Store, *, quiet: bool) -> str:
                 task, description=f"population model: {step}", completed=100 * share
             ),
         )
+    report = population_path(config.artifacts, fitted.version).with_suffix(".json")
+    report.write_text(json.dumps(fitted.report, indent=1, sort_keys=True))
+    plot_population(fitted.report, report.with_suffix(".png"))
     return fitted.version
 
 

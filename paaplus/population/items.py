@@ -101,6 +101,8 @@ def item_means(
 ) -> ItemMeans:
     """Means per item of [N] ratings, each minus its user's mean.
 
+    However often a user rates an item, it counts as one rating.
+
     Args:
         users: int [N], and `items` int [N], from 0.
         items: See `users`.
@@ -110,7 +112,10 @@ def item_means(
     user_count = np.bincount(users)
     user_mean = np.bincount(users, scores) / np.maximum(user_count, 1)
     centred = scores - user_mean[users]
-    weight = np.ones(len(scores)) if trust is None else trust[users]
+    _, pair, often = np.unique(
+        users * (int(items.max()) + 1) + items, return_inverse=True, return_counts=True
+    )
+    weight = (1.0 if trust is None else trust[users]) / often[pair]
     count = np.bincount(items, weight)
     rated = np.flatnonzero(count)
     mean = np.bincount(items, weight * centred)[rated] / count[rated]

@@ -144,6 +144,11 @@ class Feedback:
         names = ("events", "ratings", "held_out", "observations", "retracted")
         return None if row is None else {name: row[name] for name in names}
 
+    def ratings(self, connection: Connection) -> int:
+        """Number of ratings to learn from."""
+        total = select(func.coalesce(func.sum(app_user.c.ratings), 0))
+        return int(connection.execute(total).scalar_one())
+
     def users(self, connection: Connection) -> int:
         """Number of users who ever gave feedback."""
         return int(connection.execute(select(func.count()).select_from(app_user)).scalar_one())

@@ -1,0 +1,39 @@
+"""A robust loss: one event that is far off what the head expects counts for less.
+
+Weights of a Student distribution of the error (Lange, Little & Taylor 1989), w = (nu + 1) / (nu + z^2), at
+most 1, with z the error of the live head in its own predictive standard deviations. A rating's pull on the
+head, w z, is bounded by about (nu + 1) / (2 sqrt(nu)) and falls for errors beyond sqrt(nu) deviations.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paaplus.heads import Heads
+
+Array = NDArray[np.float64]
+
+
+def robust_weights(
+    psi: Array, target: Array, weight: Array, heads: Heads, owner: NDArray[np.intp], noise: Array,
+    freedom: float,
+) -> Array:  # fmt: skip
+    """Weights [N, A] of rows, each times its trust under the live head.
+
+    Args:
+        psi: [N, A, m].
+        target: [N, A]; NaN where there is none.
+        weight: [N, A], before; 1 = a rating.
+        heads: Of U users, before they learn the rows.
+        owner: int [N], whose each row is.
+        noise: [A], variance of one rating.
+        freedom: nu, > 0; the larger, the nearer to a Gaussian.
+    """
+    mean, covariance = heads.mean[owner], heads.covariance[owner]
+    spread = np.einsum("nam,namk,nak->na", psi, covariance, psi, optimize=True)
+    error = target - np.einsum("nam,nam->na", psi, mean)
+    own = np.divide(noise, weight, out=np.full(weight.shape, np.inf), where=weight > 0)
+    z_squared = np.nan_to_num(error) ** 2 / (spread + own)
+    bounded: Array = weight * np.minimum(1.0, (freedom + 1) / (freedom + z_squared))
+    return bounded
