@@ -69,7 +69,7 @@ class Choice:
 def choose_prior(
     ratings: UserRatings, spectrum: Array, unseen: float, rng: np.random.Generator
 ) -> Choice:
-    """Fit every form on half of the users, compare on the other half, refit the best on all.
+    """Fit every form on half of the users, compare on the other half, and the reverse; refit the best on all.
 
     The best form must beat calibration by more than one standard error over users, else calibration is
     taken: with little to see, the head stays the population's.
@@ -85,10 +85,13 @@ def choose_prior(
         head = fit_calibration(ratings.moments)
         return Choice(calibration_only(head, HEAD + len(spectrum)), head, "calibration", {})
     shuffled = rng.permutation(users)
-    first, second = shuffled[: users // 2], shuffled[users // 2 :]
-    fitted = dict(_forms(ratings.moments.part(first), spectrum))
-    cases = list(_cases(ratings, second, rng))
-    scores = {name: _densities(prior, cases, unseen) for name, (prior, _) in fitted.items()}
+    halves = shuffled[: users // 2], shuffled[users // 2 :]
+    parts: dict[str, list[Array]] = {}
+    for inside, outside in (halves, halves[::-1]):
+        cases = list(_cases(ratings, outside, rng))
+        for name, (prior, _) in _forms(ratings.moments.part(inside), spectrum):
+            parts.setdefault(name, []).append(_densities(prior, cases, unseen))
+    scores = {name: np.concatenate(both) for name, both in parts.items()}
     densities = {name: float(np.mean(values)) for name, values in scores.items()}
     best = max(densities, key=lambda name: densities[name])
     gain = scores[best] - scores["calibration"]

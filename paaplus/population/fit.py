@@ -177,6 +177,7 @@ def _fit_attribute(
     rng: np.random.Generator,
 ) -> _Attribute:
     mean = float(scores.mean())
+    folds, halves = rng.integers(2**63, size=2)
     says = np.flatnonzero(_says_something(users, scores))
     every = np.unique(users[says])
     some = says[np.isin(users[says], every[:: -(-len(every) // MOST_USERS)])]
@@ -187,7 +188,7 @@ def _fit_attribute(
 
     for _ in range(2):  # all alike at first; then by how consistent they are
         means = item_means(users, items, scores, trust)
-        head = fit_item_head(components, vectors[means.items], means, rng)
+        head = fit_item_head(components, vectors[means.items], means, np.random.default_rng(folds))
         ratings = ratings_of(some)
         if trust is None:
             first = fit_power_law(ratings.moments, fit_calibration(ratings.moments), spectrum)
@@ -196,7 +197,9 @@ def _fit_attribute(
                 chunk = every[begin : begin + MOST_USERS]
                 mine = says[np.isin(users[says], chunk)]
                 trust[chunk] = fit_trust(first, ratings_of(mine).moments)
-    choice = choose_prior(ratings, spectrum, head.between / head.scale**2, rng)
+    choice = choose_prior(
+        ratings, spectrum, head.between / head.scale**2, np.random.default_rng(halves)
+    )
     spread = ratings.rows.T @ ratings.rows / len(ratings.rows)
     assert trust is not None
     return _Attribute(mean, means, head, choice, spread, trust[np.unique(users)])
