@@ -14,6 +14,9 @@ class StrategyConfig:
         form: Of exact_ewc's Fisher information: `full` keeps all and is additive, `diagonal` keeps the least
             state, `low_rank` keeps `rank` axes in full and the others' diagonal.
         rank: See `form`.
+        forgetting: Of exact_ewc in its full form: `none`, `fixed` by `half_life`, or `drift`, when the live
+            head's errors rise.
+        half_life: Rows of a user after which old ones weigh half, > 0.
         learning_rate: Of Adam.
         epochs: Passes over an experience.
         batch_size: New rows per step.
@@ -30,6 +33,8 @@ class StrategyConfig:
 
     form: Literal["full", "low_rank", "diagonal"] = "full"
     rank: int = 8
+    forgetting: Literal["none", "fixed", "drift"] = "none"
+    half_life: float = 200.0
     learning_rate: float = 0.05
     epochs: int = 60
     batch_size: int = 32

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from paaplus.errors import ConfigError
 from paaplus.heads import Heads
 from paaplus.population.prior import Prior
 from strategies.base import (
@@ -25,6 +26,7 @@ from strategies.base import (
 )
 from strategies.compact import CompactEWC
 from strategies.config import StrategyConfig
+from strategies.forgetting import build_forgetting
 from strategies.state import CohortState, Layout
 from strategies.template import CohortTemplate
 from streams.experiences import CohortExperience
@@ -56,7 +58,7 @@ class ExactEWC:
     Args:
         prior: Of the heads.
         calibration: For the baseline.
-        config: Only `dtype` and `device` matter.
+        config: Of it, `dtype`, `forgetting` and `half_life` matter.
     """
 
     name = "exact_ewc"
@@ -65,11 +67,13 @@ class ExactEWC:
         self.dtype = torch.float32 if config.dtype == "float32" else torch.float64
         self._prior = prior
         self._calibration = Calibration(calibration)
+        self._forgetting = build_forgetting(prior, config)
         attributes, width = prior.mean.shape
         self.layout: Layout = {
             "gram": (attributes, width * (width + 1) // 2),
             "moment": (attributes, width),
             **self._calibration.layout,
+            **self._forgetting.layout,
         }
 
     def initial_state(self, users: int) -> CohortState:
@@ -80,10 +84,12 @@ class ExactEWC:
         }
 
     def train(self, experience: CohortExperience, state: CohortState) -> CohortState:
-        """Add the experience's rows."""
+        """Forget what has to be forgotten, then add the experience's rows."""
+        state = self._forgetting.forget(experience.rows, state)
         template = InformationTemplate(gram=state["gram"], moment=state["moment"])
         template.learn(experience)
         result = self._calibration.update(experience.rows, state)
+        result |= {name: state[name] for name in self._forgetting.layout}
         return result | {"gram": template.gram, "moment": template.moment}
 
     def heads(self, state: CohortState) -> Heads:
@@ -103,6 +109,11 @@ def build(prior: Prior, calibration: Prior, config: StrategyConfig) -> Strategy:
     """Closed form, with as much of the Fisher information as `config.form` says."""
     if config.form == "full":
         return ExactEWC(prior, calibration, config)
+    if config.forgetting != "none":
+        raise ConfigError(
+            f"exact_ewc forgets in its full form alone, not in {config.form!r}",
+            "set form: full or forgetting: none",
+        )
     rank = config.rank if config.form == "low_rank" else 0
     dtype = torch.float32 if config.dtype == "float32" else torch.float64
     return CompactEWC(prior, calibration, rank, dtype)

@@ -92,6 +92,10 @@ class StrategySection(_Section):
         "full", description="how much of its Fisher information exact_ewc keeps"
     )
     rank: int = Field(8, ge=1, le=512, description="axes that low_rank keeps in full")
+    forgetting: Literal["none", "fixed", "drift"] = Field(
+        "none", description="of exact_ewc in full: by half_life, or when a user's errors rise"
+    )
+    half_life: float = Field(200.0, ge=1, le=1e6, description="ratings until old ones weigh half")
     learning_rate: float = Field(0.05, gt=0, le=1)
     epochs: int = Field(60, ge=1, le=1000)
     batch_size: int = Field(32, ge=1, le=65_536)
@@ -112,6 +116,8 @@ class StrategySection(_Section):
     def _known(self) -> Self:
         if self.name not in STRATEGIES:
             raise ValueError(f"name: {self.name!r} is unknown; choose one of {sorted(STRATEGIES)}")
+        if self.forgetting != "none" and (self.name, self.form) != ("exact_ewc", "full"):
+            raise ValueError(f"forgetting: {self.forgetting!r} takes name: exact_ewc, form: full")
         try:
             check_plugins(self.plugins)
         except ConfigError as error:

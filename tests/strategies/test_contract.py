@@ -24,13 +24,21 @@ USERS = ["ann", "bob", "cy"]
 PLAN = [{"ann": 10, "bob": 4, "cy": 10}, {"ann": 10, "cy": 3}, {"bob": 12, "ann": 1, "cy": 10}]
 CONFIG = StrategyConfig(epochs=3, batch_size=4, memory_size=6, memory_batch_size=4, dtype="float64")
 
-FORMS = ["exact_ewc:diagonal", "exact_ewc:low_rank", "replay_ewc:empirical"]
+FORMS = [
+    "exact_ewc:diagonal",
+    "exact_ewc:low_rank",
+    "exact_ewc:fixed",
+    "exact_ewc:drift",
+    "replay_ewc:empirical",
+]
 every_strategy = pytest.mark.parametrize("name", [*STRATEGIES, *FORMS])
 
 
 def config_of(form: str) -> StrategyConfig:
     if form == "empirical":
         return replace(CONFIG, fisher="empirical")
+    if form in ("fixed", "drift"):
+        return replace(CONFIG, forgetting=form, half_life=100.0)
     return replace(CONFIG, form=form, rank=3) if form else CONFIG
 
 
