@@ -46,19 +46,19 @@ def feed(
     for count in counts:
         while done + ROUND <= count:
             state = strategy.train(
-                _experience(users, psi, scores, done, done + ROUND, step, state, strategy.dtype),
+                experience(users, psi, scores, done, done + ROUND, step, state, strategy.dtype),
                 state,
             )
             done, step = done + ROUND, step + 1
         branch = state
         if count > done:
-            part = _experience(users, psi, scores, done, count, step, state, strategy.dtype)
+            part = experience(users, psi, scores, done, count, step, state, strategy.dtype)
             branch = strategy.train(part, state)
         found[count] = strategy.heads(branch)
     return found
 
 
-def _experience(
+def experience(
     users: list[str],
     psi: NDArray[np.float64],
     scores: NDArray[np.float64],
@@ -68,6 +68,7 @@ def _experience(
     state: CohortState,
     dtype: torch.dtype,
 ) -> CohortExperience:
+    """The users' rows `first` to `last` as their experience number `step`; arrays as in `feed`."""
     new, psi_new = _rows(users, psi, scores, [np.arange(first, last)] * len(users))
     steps = np.full(len(users), step, dtype=np.int64)
     if "memory_seq" not in state:
