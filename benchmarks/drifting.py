@@ -1,7 +1,7 @@
 """Simulated users whose taste changes in a known way, and the population that they come from.
 
-Tastes are the demo's (`workers.simulate`). What is a user's own in them is what is left of the truth after the
-user's mean and slope on the crowd's mean; only that changes, so a user who changed stays a member of the
+Tastes are the demo's (`workers.simulate`). What is a user's own in them is what is left of the truth after
+the user's mean and slope on the crowd's mean; only that changes, so a user who changed stays a member of the
 population:
 
 - `benign`: it stays as it is;
@@ -113,14 +113,17 @@ def drift_world(users: int, seed: int) -> DriftWorld:
     shown = np.stack([rng.permutation(ITEMS)[:ROWS] for _ in range(users)])
     psi = population.rows(list(ids), vectors)[:, ATTRIBUTE]
     unseen = population.unseen_variance(list(ids))[:, ATTRIBUTE]
+    of_rows = [np.take_along_axis(part, shown, axis=1) for part in (base, own, np.roll(own, 1, 0))]
     return DriftWorld(
-        world.user_ids[CROWD:],
-        _one(population.prior),
-        _one(population.calibration),
-        psi[shown],
-        unseen[shown],
-        *(np.take_along_axis(part, shown, axis=1) for part in (base, own, np.roll(own, 1, axis=0))),
-        seed,
+        user_ids=world.user_ids[CROWD:],
+        prior=_one(population.prior),
+        calibration=_one(population.calibration),
+        psi=psi[shown],
+        unseen=unseen[shown],
+        base=of_rows[0],
+        own=of_rows[1],
+        other=of_rows[2],
+        seed=seed,
     )
 
 

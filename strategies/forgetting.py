@@ -7,8 +7,8 @@ is not discounted, and at gamma = 0 a user is the population again.
 `fixed` discounts by the clock: gamma = 2^(-rows / half_life). `drift` discounts when the live head's errors
 rise: a Page-Hinkley test (Page 1954, of River) watches the squared errors of each user's new rows in units of
 their predictive variance, so its threshold has no units and a noisy rater is no alarm. When it fires, every
-attribute's gamma is the one of `GRID` under which the new rows are likeliest, and 1 is among them: an alarm
-that was false forgets nothing.
+attribute's gamma is the one of `GRID` that is likeliest after the new rows, and 1 is the likeliest before: an
+alarm without evidence forgets nothing, and stands until the errors have fallen again.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from paaplus.population.prior import Prior
 from strategies.base import accumulate
 from strategies.config import StrategyConfig
 from strategies.state import CohortState, Layout, gather
-from streams.experiences import EMPTY, RowBlock
+from streams.experiences import RowBlock
 
 if TYPE_CHECKING:
     from river.base import DriftDetector
@@ -34,12 +34,15 @@ STATISTICS = ("gram", "moment", "calibration_gram", "calibration_moment")
 """What a state knows of old rows, all [U, A, …]."""
 
 GRID = (1.0, 0.5, 0.25, 0.1, 0.03, 0.0)
-"""Factors to choose from when the test has fired; the first wins ties."""
+"""Factors to choose from when the test has fired."""
+
+STAYS = 3.0
+"""Prior log odds of the first factor against each other one."""
 
 WINDOW = 64
 """Errors in the state: what the test remembers."""
 
-FEWEST, SLACK, THRESHOLD, LARGEST = 15, 0.5, 12.0, 10.0
+FEWEST, SLACK, THRESHOLD, LARGEST = 15, 0.5, 20.0, 10.0
 """Of the Page-Hinkley test: rows before its first alarm, rise of the mean that is tolerated, and summed rise
 above that which is an alarm. An error counts as `LARGEST` at most, so that no single row is an alarm."""
 
@@ -85,7 +88,8 @@ class WhenDrifting:
     """Old rows lose weight when the live head's errors have risen.
 
     The state holds each user's last `WINDOW` errors, the newest last and 0 where there is none yet; a fresh
-    River detector reads them and the new ones. After an alarm they are dropped.
+    River detector reads them and the new ones. When something was forgotten they are dropped: they were
+    another head's.
 
     Args:
         prior: Of the heads.
@@ -98,18 +102,16 @@ class WhenDrifting:
         self._pull = (self._precision @ torch.from_numpy(prior.mean)[..., None])[..., 0]
 
     def forget(self, rows: RowBlock, state: CohortState) -> CohortState:
-        """Discounted for the users whose test fires; the window has the new errors."""
+        """Discounted where the test fires and the new rows bear it out; the window has their errors."""
         series = _newest_last(torch.cat([state["errors"], self.errors(rows, state)], dim=1))
-        alarm = alarms(series.cpu().numpy().astype(np.float64))
-        fired = torch.from_numpy(alarm).to(series.device) & (rows.counts() > 0)
-        series[fired] = 0.0
-        result = state | {"errors": series[:, series.shape[1] - WINDOW :]}
-        users = torch.nonzero(fired)[:, 0]
-        if len(users):
-            gamma = torch.ones(state["gram"].shape[:2], dtype=torch.float64)
-            gamma[users] = self.likeliest(rows.take(users, rows.seq.shape[1]), gather(state, users))
-            result |= discounted(state, gamma)
-        return result
+        fired = torch.from_numpy(alarms(series.numpy().astype(np.float64)))
+        users = torch.nonzero(fired & (rows.counts() > 0))[:, 0]
+        if not len(users):
+            return state | {"errors": series[:, -WINDOW:]}
+        gamma = torch.ones(state["gram"].shape[:2], dtype=torch.float64)
+        gamma[users] = self.likeliest(rows.take(users, rows.seq.shape[1]), gather(state, users))
+        series[(gamma < 1).any(dim=1)] = 0.0
+        return state | discounted(state, gamma) | {"errors": series[:, -WINDOW:]}
 
     def errors(self, rows: RowBlock, state: CohortState) -> Tensor:
         """Squared errors of the live head on the new rows over their predictive variance, [U, n].
@@ -118,31 +120,33 @@ class WhenDrifting:
         """
         precision, pull = self._posterior(state["gram"], state["moment"])
         users, attributes, width = pull.shape
-        x = rows.x.to(torch.float64).reshape(users, attributes, -1, width)
-        y, w = (t.to(torch.float64).reshape(users, attributes, -1) for t in (rows.y, rows.w))
+        x = rows.x.to(torch.float64).reshape(users, attributes, rows.x.shape[1], width)
+        y, w = (t.to(torch.float64).reshape(x.shape[:3]) for t in (rows.y, rows.w))
         # One triangular solve gives all: x'w = (R x)'(R pull) and x'Cx = |R x|^2, R the inverse root of P.
         both = torch.cat([x, pull[:, :, None]], dim=2).mT
-        root = torch.linalg.solve_triangular(
-            torch.linalg.cholesky(precision), both, upper=False
-        )  # [U, A, m, n + 1]
+        lower = torch.linalg.cholesky(precision)
+        root = torch.linalg.solve_triangular(lower, both, upper=False)  # [U, A, m, n + 1]
         spread, mean = root[..., :-1].square().sum(dim=2), (root * root[..., -1:]).sum(dim=2)
         error = (y - mean[..., :-1]).square() / (spread + self._noise[:, None])
-        seen = (w > 0) & (rows.seq != EMPTY)[:, None]
+        seen = w > 0
         total = torch.where(seen, error.clamp(1e-6, LARGEST), 0.0).sum(dim=1)
         # float32 like the state at rest: whether it was written down between changes no alarm.
         return (total / seen.sum(dim=1).clamp(min=1)).to(torch.float32).to(state["errors"].dtype)
 
     def likeliest(self, rows: RowBlock, state: CohortState) -> Tensor:
-        """The factor of `GRID` per user and attribute under which the new rows are likeliest, [U, A]."""
+        """The factor of `GRID` that is likeliest after the new rows, per user and attribute: [U, A]."""
         old = state["gram"].to(torch.float64), state["moment"].to(torch.float64)
         x, y, w = (t.to(torch.float64) for t in (rows.x, rows.y, rows.w))
         new = accumulate(x, y, w, torch.zeros_like(old[0]), torch.zeros_like(old[1]))
-        scores = [
-            self._evidence(gamma * old[0] + new[0], gamma * old[1] + new[1])
-            - self._evidence(gamma * old[0], gamma * old[1])
-            for gamma in GRID
-        ]
-        best = torch.stack(scores).argmax(dim=0)
+        scores = torch.stack(
+            [
+                self._evidence(gamma * old[0] + new[0], gamma * old[1] + new[1])
+                - self._evidence(gamma * old[0], gamma * old[1])
+                for gamma in GRID
+            ]
+        )
+        scores[0] += STAYS
+        best = scores.argmax(dim=0)
         return torch.tensor(GRID, dtype=torch.float64)[best]
 
     def _evidence(self, gram: Tensor, moment: Tensor) -> Tensor:
@@ -156,19 +160,16 @@ class WhenDrifting:
 
     def _posterior(self, gram: Tensor, moment: Tensor) -> tuple[Tensor, Tensor]:
         """Precision P [U, A, m, m] and P times the mean, [U, A, m], in float64."""
-        whole = torch.from_numpy(unpack_lower(gram.cpu().to(torch.float64).numpy()))
+        whole = torch.from_numpy(unpack_lower(gram.to(torch.float64).numpy()))
         return (
             self._precision + whole / self._noise[:, None, None],
-            self._pull + moment.cpu().to(torch.float64) / self._noise[:, None],
+            self._pull + moment.to(torch.float64) / self._noise[:, None],
         )
 
 
 def discounted(state: CohortState, gamma: Tensor) -> CohortState:
     """The statistics of a state times gamma, [U, A] or [U, 1]."""
-    return {
-        name: state[name] * gamma[..., None].to(state[name].device, state[name].dtype)
-        for name in STATISTICS
-    }
+    return {name: state[name] * gamma[..., None].to(state[name].dtype) for name in STATISTICS}
 
 
 def alarms(series: NDArray[np.float64]) -> NDArray[np.bool_]:
