@@ -42,6 +42,40 @@ class Taught:
     signals: Array
     details: NDArray[np.object_]
 
+    def part(self, which: NDArray[np.intp]) -> Taught:
+        """Some of them."""
+        return Taught(
+            self.user_ids[which], self.item_ids[which], self.channels[which],
+            self.signals[which], self.details[which],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Teachers:
+    """U users who rated and gave other feedback.
+
+    Attributes:
+        population: As fitted on the ratings.
+        count: U.
+        rated: Per attribute, their ratings; sorted by user.
+        posteriors: Per attribute, means [U, m] and covariances [U, m, m] of their weights by these.
+        taught: Their other observations, sorted by user.
+        owner: int [N], whose each of those is.
+        rows: [N, A, m], design rows of the items that those speak of, zeros where there are none.
+        against: [N, A, m], of the items that they are compared with.
+        known: bool [N], whether the items of those have features.
+    """
+
+    population: Population
+    count: int
+    rated: list[Weighted]
+    posteriors: list[tuple[Array, Array]]
+    taught: Taught
+    owner: NDArray[np.intp]
+    rows: Array
+    against: Array
+    known: NDArray[np.bool_]
+
 
 def fit_teaching(
     population: Population,
@@ -49,153 +83,85 @@ def fit_teaching(
     user_ids: NDArray[np.object_],
     items: NDArray[np.intp],
     scores: Array,
-    rows: dict[str, Array],
-    table: Array,
+    table: dict[str, Array],
 ) -> Population:
     """The population with its channels and survey.
 
     Args:
         population: As fitted on the ratings.
         taught: The other observations.
-        user_ids: [N'] of the ratings.
+        user_ids: [N'] of the ratings, sorted.
         items: [N'], places of the rated items in `table`.
         scores: [N', A] on 0..10, NaN = not rated.
-        rows: Item id -> [A, m], design rows.
-        table: [I, A, m], the same by place.
+        table: Item id -> [A, m], design rows of all items in the order of their ids.
     """
-    teachers = _teachers(taught, user_ids)
-    if not len(teachers):
+    teachers = _find_teachers(population, taught, user_ids, items, scores, table)
+    if teachers is None:
         return population
-    posteriors = [
-        _posterior(population, a, teachers, user_ids, items, scores, table)
-        for a in range(len(ATTRIBUTES))
-    ]
-    channels = _channels(
-        population, taught, teachers, posteriors, user_ids, items, scores, rows, table
-    )
-    survey = _survey(population, taught, teachers, posteriors)
-    fitted = replace(population, channels=channels, survey=survey)
-    return _tempered(fitted, taught, teachers, user_ids, items, scores, rows, table)
+    fitted = replace(population, channels=_channels(teachers), survey=_survey(teachers))
+    return _tempered(replace(teachers, population=fitted))
 
 
-Posterior = tuple[Array, Array]
-"""Means [U, m] and covariances [U, m, m] of the teachers' weights in one attribute."""
-
-
-def _teachers(taught: Taught, user_ids: NDArray[np.object_]) -> NDArray[np.str_]:
-    """Users who rated and gave other feedback: sorted, at most MOST_USERS of them evenly picked."""
+def _find_teachers(
+    population: Population,
+    taught: Taught,
+    user_ids: NDArray[np.object_],
+    items: NDArray[np.intp],
+    scores: Array,
+    table: dict[str, Array],
+) -> _Teachers | None:
     rated, counts = np.unique(user_ids.astype(str), return_counts=True)
     both = np.intersect1d(np.unique(taught.user_ids.astype(str)), rated[counts >= FEWEST_RATINGS])
-    step = max(1, -(-len(both) // MOST_USERS))
-    return both[::step]
+    names = both[:: max(1, -(-len(both) // MOST_USERS))]  # evenly picked
+    if not len(names):
+        return None
+    rater, owner = _places(names, user_ids), _places(names, taught.user_ids)
+    matrix, prior = np.stack(list(table.values())), population.prior
+    ratings, posteriors = [], []
+    for a in range(len(ATTRIBUTES)):
+        given = np.flatnonzero((rater >= 0) & ~np.isnan(scores[:, a]))
+        mine = Weighted(
+            rater[given], matrix[items[given], a], scores[given, a], np.ones(len(given))
+        )
+        known = prior.mean[a], prior.covariance[a], prior.noise[a]
+        ratings.append(mine)
+        posteriors.append(information_posterior(*known, *mine.statistics(len(names))))
+    order = np.argsort(owner, kind="stable")
+    order = order[owner[order] >= 0]
+    taught, owner = taught.part(order), owner[order]
+    blank = np.zeros(prior.mean.shape)
+    shape = (len(order), *blank.shape)
+    compared = np.char.startswith(taught.channels.astype(str), "comparison")
+    known_items = np.array([item in table for item in taught.item_ids], dtype=bool)
+    known_items &= ~compared | np.array([d in table for d in taught.details], dtype=bool)
+    return _Teachers(
+        population, len(names), ratings, posteriors, taught, owner,
+        np.array([table.get(item, blank) for item in taught.item_ids]).reshape(shape),
+        np.array([table.get(detail, blank) for detail in taught.details]).reshape(shape),
+        known_items,
+    )  # fmt: skip
 
 
-def _places(teachers: NDArray[np.str_], user_ids: NDArray[np.object_]) -> NDArray[np.intp]:
-    """Place of each user among the teachers; -1 for others."""
+def _places(names: NDArray[np.str_], user_ids: NDArray[np.object_]) -> NDArray[np.intp]:
+    """Place of each user among the names; -1 for others."""
     wanted = user_ids.astype(str)
-    place = np.minimum(np.searchsorted(teachers, wanted), len(teachers) - 1)
-    return np.where(teachers[place] == wanted, place, -1)
+    place = np.minimum(np.searchsorted(names, wanted), len(names) - 1)
+    return np.where(names[place] == wanted, place, -1)
 
 
-def _posterior(
-    population: Population,
-    a: int,
-    teachers: NDArray[np.str_],
-    user_ids: NDArray[np.object_],
-    items: NDArray[np.intp],
-    scores: Array,
-    table: Array,
-) -> Posterior:
-    prior = population.prior
-    owner = _places(teachers, user_ids)
-    mine = np.flatnonzero((owner >= 0) & ~np.isnan(scores[:, a]))
-    mine = mine[np.argsort(owner[mine], kind="stable")]
-    width = prior.mean.shape[1]
-    gram, moment = np.zeros((len(teachers), width, width)), np.zeros((len(teachers), width))
-    first = np.searchsorted(owner[mine], np.arange(len(teachers) + 1))
-    for u in range(len(teachers)):
-        one = mine[first[u] : first[u + 1]]
-        x = table[items[one], a]
-        gram[u], moment[u] = x.T @ x, x.T @ scores[one, a]
-    return information_posterior(prior.mean[a], prior.covariance[a], prior.noise[a], gram, moment)
-
-
-def _channels(
-    population: Population,
-    taught: Taught,
-    teachers: NDArray[np.str_],
-    posteriors: list[Posterior],
-    user_ids: NDArray[np.object_],
-    items: NDArray[np.intp],
-    scores: Array,
-    rows: dict[str, Array],
-    table: Array,
-) -> Channels:
-    owner = _places(teachers, taught.user_ids)
-    kept = [
-        n
-        for n in np.flatnonzero((owner >= 0) & (taught.channels != SURVEY)).tolist()
-        if taught.item_ids[n] in rows
-        and (taught.channels[n].split(".")[0] != "comparison" or taught.details[n] in rows)
-    ]
-    blank = np.zeros(population.prior.mean.shape)
-    channels, signals, owner = taught.channels[kept], taught.signals[kept], owner[kept]
-    psi = np.array([rows[taught.item_ids[n]] for n in kept]).reshape(-1, *blank.shape)
-    others = np.array([rows.get(taught.details[n], blank) for n in kept]).reshape(psi.shape)
-    psi = latent_rows(channels, psi, others)
-    rater = _places(teachers, user_ids)
+def _channels(teachers: _Teachers) -> Channels:
+    taught, asked = teachers.taught, teachers.taught.channels == SURVEY
+    kept = np.flatnonzero(teachers.known & ~asked)
+    channels = taught.channels[kept]
+    psi = latent_rows(channels, teachers.rows[kept], teachers.against[kept])
     events, rated = [], []
-    for a, (mean, covariance) in enumerate(posteriors):
-        mine = np.flatnonzero((rater >= 0) & ~np.isnan(scores[:, a]))
-        shown = table[items[mine], a].copy()
+    for a, (ratings, posterior) in enumerate(zip(teachers.rated, teachers.posteriors, strict=True)):
+        shown = ratings.rows.copy()
         shown[:, 0] = 0.0
-        events.append(_latents(owner, psi[:, a], mean, covariance))
-        rated.append(_latents(rater[mine], shown, mean, covariance))
-    return fit_channels(channels, signals, events, rated, population.prior.noise)
-
-
-def _tempered(
-    population: Population,
-    taught: Taught,
-    teachers: NDArray[np.str_],
-    user_ids: NDArray[np.object_],
-    items: NDArray[np.intp],
-    scores: Array,
-    rows: dict[str, Array],
-    table: Array,
-) -> Population:
-    """The population with each kind's weights at the power that predicts ratings best."""
-    prior, rng = population.prior, np.random.default_rng(len(teachers))
-    rater, owner = _places(teachers, user_ids), _places(teachers, taught.user_ids)
-    kinds = np.array([channel.split(".")[0] for channel in taught.channels])
-    powers: dict[str, Array] = {}
-    for kind in sorted(set(kinds.tolist())):
-        mine = np.flatnonzero((kinds == kind) & (owner >= 0))
-        mine = mine[np.argsort(owner[mine], kind="stable")]
-        blank = np.zeros(prior.mean.shape)
-        psi = np.array([rows.get(taught.item_ids[n], blank) for n in mine]).reshape(
-            -1, *blank.shape
-        )
-        against = np.array([rows.get(taught.details[n], blank) for n in mine]).reshape(psi.shape)
-        psi, target, weight = population.observe(
-            taught.channels[mine], taught.signals[mine], psi, against, taught.details[mine]
-        )
-        powers[kind] = np.ones(len(ATTRIBUTES))
-        for a in range(len(ATTRIBUTES)):
-            said = Weighted(owner[mine], psi[:, a], target[:, a], weight[:, a])
-            given = np.flatnonzero((rater >= 0) & ~np.isnan(scores[:, a]))
-            given = given[np.argsort(rater[given], kind="stable")]
-            rated = Weighted(
-                rater[given], table[items[given], a], scores[given, a], np.ones(len(given))
-            )
-            powers[kind][a] = best_power(prior, a, rated, said, len(teachers), rng)
-    channels, survey = population.channels, population.survey
-    if survey is not None:
-        survey = replace(survey, power=powers.get(SURVEY, survey.power))
-    factor = np.array([powers.get(name.split(".")[0], np.ones(3)) for name in channels.names])
-    with np.errstate(divide="ignore"):
-        noise = channels.noise / factor.reshape(channels.noise.shape)
-    return replace(population, channels=replace(channels, noise=noise), survey=survey)
+        events.append(_latents(teachers.owner[kept], psi[:, a], *posterior))
+        rated.append(_latents(ratings.owner, shown, *posterior))
+    noise = teachers.population.prior.noise
+    return fit_channels(channels, taught.signals[kept], events, rated, noise)
 
 
 def _latents(owner: NDArray[np.intp], rows: Array, mean: Array, covariance: Array) -> Latents:
@@ -206,40 +172,61 @@ def _latents(owner: NDArray[np.intp], rows: Array, mean: Array, covariance: Arra
     return Latents(owner, np.einsum("nm,nm->n", rows, mean[owner]), variance)
 
 
-def _survey(
-    population: Population,
-    taught: Taught,
-    teachers: NDArray[np.str_],
-    posteriors: list[Posterior],
-) -> SurveyModel | None:
-    owner = _places(teachers, taught.user_ids)
-    mine = np.flatnonzero((owner >= 0) & (taught.channels == SURVEY))
-    if not len(mine):
+def _survey(teachers: _Teachers) -> SurveyModel | None:
+    asked = np.flatnonzero(teachers.taught.channels == SURVEY)
+    if not len(asked):
         return None
-    prior, users = population.prior, owner[mine]
+    prior, users = teachers.population.prior, teachers.owner[asked]
     return fit_survey(
-        [str(taught.details[n]) for n in mine],
-        [mean[users] - prior.mean[a] for a, (mean, _) in enumerate(posteriors)],
-        [covariance[users] for _, covariance in posteriors],
+        [str(detail) for detail in teachers.taught.details[asked]],
+        [mean[users] - prior.mean[a] for a, (mean, _) in enumerate(teachers.posteriors)],
+        [covariance[users] for _, covariance in teachers.posteriors],
         np.linalg.cholesky(prior.covariance).astype(np.float64),
     )
 
 
-def teaching_report(population: Population) -> dict[str, Any]:
-    """For every channel that teaches: events, worth in ratings and the most that one event can move.
+def _tempered(teachers: _Teachers) -> Population:
+    """The population with each kind's weights at the power that predicts ratings best."""
+    population, taught, rng = teachers.population, teachers.taught, np.random.default_rng(0)
+    psi, target, weight = population.observe(
+        taught.channels, taught.signals, teachers.rows, teachers.against, taught.details
+    )
+    usable = teachers.known | (taught.channels == SURVEY)
+    weight = np.where(usable[:, None], weight, 0.0)
+    kinds = np.array([channel.split(".")[0] for channel in taught.channels])
+    powers: dict[str, Array] = {}
+    for kind in sorted(set(kinds.tolist())):
+        mine = np.flatnonzero(kinds == kind)
+        powers[kind] = np.array(
+            [
+                best_power(
+                    population.prior, a, rated,
+                    Weighted(teachers.owner[mine], psi[mine, a], target[mine, a], weight[mine, a]),
+                    teachers.count, rng,
+                )
+                for a, rated in enumerate(teachers.rated)
+            ]
+        )  # fmt: skip
+    channels, survey = population.channels, population.survey
+    if survey is not None:
+        survey = replace(survey, power=powers.get(SURVEY, survey.power))
+    whole = np.ones(len(ATTRIBUTES))
+    factor = np.array([powers.get(name.split(".")[0], whole) for name in channels.names])
+    with np.errstate(divide="ignore"):
+        noise = channels.noise / factor.reshape(channels.noise.shape)
+    return replace(population, channels=replace(channels, noise=noise), survey=survey)
 
-    The most is for a user without feedback: the variance of the latent score over users and items, D,
-    against the noise.
-    """
+
+def teaching_report(population: Population) -> dict[str, Any]:
+    """For every channel: events, worth in ratings and what it says the score is, next to the own mean."""
     found: dict[str, Any] = {}
     channels, prior = population.channels, population.prior
     for k, name in enumerate(channels.names.tolist()):
         for a, attribute in enumerate(ATTRIBUTES):
-            noise = float(channels.noise[k, a])
             if channels.count[k, a]:
                 found.setdefault(f"{name} {channels.level[k]:g}", {})[attribute] = {
                     "events": int(channels.count[k, a]),
-                    "worth": round(float(prior.noise[a] / noise), 3),
+                    "worth": round(float(prior.noise[a] / channels.noise[k, a]), 3),
                     "target": round(float(channels.target[k, a]), 2),
                 }
     if population.survey is not None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from paaplus.comments import open_analyser
-from paaplus.errors import PaaplusError
+from paaplus.errors import PaaplusError, StoreVersionError
 from paaplus.events import ATTRIBUTES, Retraction, decode_feedback
 from paaplus.observations import observe
 
@@ -123,5 +123,11 @@ def _number() -> None:
 
 
 def downgrade() -> None:
-    """Refused: ratings could be numbered again, but what was taken back would come back."""
-    raise NotImplementedError("restore the backup that was made before the upgrade")
+    """Refused: ratings could be numbered again, but what was taken back would come back.
+
+    Raises:
+        StoreVersionError: Always.
+    """
+    raise StoreVersionError(
+        "store: schema 0002 does not go back to 0001", "restore the backup from before the upgrade"
+    )

@@ -1,0 +1,134 @@
+"""Fits one attribute: item means, head, trust and the prior over users."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paaplus.population.choose import Choice, UserRatings, choose_prior
+from paaplus.population.items import Components, ItemHead, ItemMeans, fit_item_head, item_means
+from paaplus.population.prior import Array, Moments, fit_calibration, fit_power_law
+from paaplus.population.trust import LEAST, fit_trust
+
+MOST_USERS = 1500
+"""Users that the prior is fitted on, evenly picked: more would not make it any surer, and each costs 100 KB.
+All count in the item means."""
+
+CONSTANT = 0.05
+"""Variance of a user's ratings, next to the usual one, below which they are all the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttributeFit:
+    """The fit of one attribute.
+
+    Attributes:
+        mean: Of all ratings.
+        means: Of the items.
+        head: Of the population.
+        choice: The prior over users.
+        spread: [m, m], mean of psi psi' over ratings.
+        trust: [U], of the users who rated.
+    """
+
+    mean: float
+    means: ItemMeans
+    head: ItemHead
+    choice: Choice
+    spread: Array
+    trust: Array
+
+
+def fit_attribute(
+    users: NDArray[np.intp],
+    items: NDArray[np.intp],
+    scores: Array,
+    components: Components,
+    vectors: NDArray[np.float32],
+    unit: Array,
+    spectrum: Array,
+    rng: np.random.Generator,
+) -> AttributeFit:
+    """Fit one attribute.
+
+    Args:
+        users: int [N], sorted, and `items` int [N], who rated what.
+        items: See `users`.
+        scores: [N] on 0..10.
+        components: Of all items' features.
+        vectors: [I, F], the features.
+        unit: [I, k], the first components at unit variance.
+        spectrum: [k], their variance relative to the first.
+        rng: Splits items and users.
+    """
+    mean = float(scores.mean())
+    folds, halves = rng.integers(2**63, size=2)
+    says = np.flatnonzero(_says_something(users, scores))
+    every = np.unique(users[says])
+    some = says[np.isin(users[says], every[:: -(-len(every) // MOST_USERS)])]
+    trust: Array | None = None
+
+    def ratings_of(which: NDArray[np.intp]) -> UserRatings:
+        return _by_user(users[which], _rows(items, which, means, head, unit), scores[which] - mean)
+
+    for _ in range(2):  # all alike at first; then by how consistent they are
+        means = item_means(users, items, scores, trust)
+        head = fit_item_head(components, vectors[means.items], means, np.random.default_rng(folds))
+        ratings = ratings_of(some)
+        if trust is None:
+            first = fit_power_law(ratings.moments, fit_calibration(ratings.moments), spectrum)
+            trust = np.full(int(users.max()) + 1, LEAST)
+            for begin in range(0, len(every), MOST_USERS):
+                chunk = every[begin : begin + MOST_USERS]
+                mine = says[np.isin(users[says], chunk)]
+                trust[chunk] = fit_trust(first, ratings_of(mine).moments)
+    choice = choose_prior(
+        ratings, spectrum, head.between / head.scale**2, np.random.default_rng(halves)
+    )
+    spread = ratings.rows.T @ ratings.rows / len(ratings.rows)
+    assert trust is not None
+    return AttributeFit(mean, means, head, choice, spread, trust[np.unique(users)])
+
+
+def _rows(
+    items: NDArray[np.intp], which: NDArray[np.intp], means: ItemMeans, head: ItemHead, unit: Array
+) -> Array:
+    """Design rows [N', 3 + k] of some ratings."""
+    place = np.searchsorted(means.items, items[which])
+    # The rater's own rating is left out of delta: at training time it would predict itself.
+    left_out, others = means.others(place, which)
+    shrunk = head.between * others / (head.between * others + means.within)
+    delta = shrunk * (left_out - head.fitted[place])
+    fixed = np.stack([np.ones(len(which)), head.fitted[place], delta], axis=1)
+    fixed[:, 1:] /= head.scale
+    return np.concatenate([fixed, unit[items[which]]], axis=1)
+
+
+def _says_something(users: NDArray[np.intp], scores: Array) -> NDArray[np.bool_]:
+    """Ratings [N] of users who tell items apart: who gives all the same score has no taste to learn of."""
+    count = np.maximum(np.bincount(users), 1)
+    mean = np.bincount(users, scores) / count
+    variance = np.bincount(users, (scores - mean[users]) ** 2) / count
+    usual = float(np.median(variance[np.unique(users)]))
+    silent = (variance < CONSTANT * usual) & (count >= 5)
+    return ~silent[users] if not silent[users].all() else np.ones(len(users), bool)
+
+
+def _by_user(users: NDArray[np.intp], rows: Array, scores: Array) -> UserRatings:
+    """Group rows that are sorted by user."""
+    first = np.flatnonzero(np.concatenate([[True], users[1:] != users[:-1]]))
+    start = np.append(first, len(users)).astype(np.int64)
+    width = rows.shape[1]
+    gram = np.empty((len(first), width, width))
+    for u in range(len(first)):
+        mine = rows[start[u] : start[u + 1]]
+        gram[u] = mine.T @ mine
+    moments = Moments(
+        gram=gram,
+        cross=np.add.reduceat(rows * scores[:, None], first, axis=0),
+        square=np.add.reduceat(scores**2, first),
+        count=np.diff(start).astype(np.float64),
+    )
+    return UserRatings(start, rows, scores, moments)
