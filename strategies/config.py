@@ -27,7 +27,7 @@ class StrategyConfig:
         fisher: `gaussian`, the exact information of the rows, or `empirical`, stock Avalanche's.
         prior_rows: With `empirical`, the rows of an experience at which the prior weighs as in Bayes' rule.
         seed: Of the reservoirs.
-        device: `cpu` or `cuda`.
+        device: `cpu` or `cuda`, of full heads; linear heads are so few numbers that they stay on the CPU.
         dtype: `float32` or `float64`, of the arithmetic; None: what suits the strategy.
     """
 

@@ -25,7 +25,7 @@ class Joint:
     Args:
         prior: Of the heads.
         calibration: For the baseline.
-        config: Only `dtype` and `device` matter.
+        config: Only `dtype` matters.
     """
 
     name = "joint"
