@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 from datetime import timedelta
@@ -121,9 +120,6 @@ def build_retrainer(config: Config, store: Store) -> Retrainer:
         population.calibration,
         config.strategy.build(config.trunk.device),
     )
-    # What torch and Avalanche have loaded stays: the collector need not walk it in every round, which takes
-    # longer than reading the ratings.
-    gc.freeze()
     return Retrainer(
         store,
         config.artifacts,

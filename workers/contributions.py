@@ -1,4 +1,4 @@
-"""What each kind of feedback taught: heads from ratings and that kind alone, judged like the served ones."""
+"""What each kind of feedback teaches next to a user's first ratings, judged like the served heads."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ from workers.simulate import SimulatedWorld
 
 Array = NDArray[np.float64]
 
+FIRST = 5
+"""Ratings of each user that are taken: with many, nothing else is needed."""
+
 KINDS = ("comparison", "comment", "interaction", "survey")
 
 
 def contributions(config: Config, store: Store, world: SimulatedWorld) -> list[dict[str, Any]]:
-    """Exact heads from ratings alone, with each other kind, and with all.
+    """Exact heads from every user's first ratings alone, with each other kind, and with all.
 
     Returns:
         Rows of `kind`, `events` that were learned, `worth` (ratings that one event counts for, mean over
@@ -43,12 +46,18 @@ def contributions(config: Config, store: Store, world: SimulatedWorld) -> list[d
     taught, psi = regressors.of(rows)
     weights = taught.weights
     assert weights is not None
+    rated = kinds == "rating"
+    before = np.cumsum(rated) - rated  # ratings of anybody before each row
+    own = before - np.repeat(
+        before[np.minimum(rows.start[:-1], len(before) - 1)], np.diff(rows.start)
+    )
+    first = ~rated | (own < FIRST)
     item_ids, given = world.exam()
     wanted, _ = regressors.table(np.array(item_ids, dtype=object))
     result = []
     for kind in ("rating", *KINDS, "all"):
-        used = np.isin(kinds, ["rating", kind]) | (kind == "all")
-        mine = kinds == kind if kind != "all" else used
+        used = first & (np.isin(kinds, ["rating", kind]) | (kind == "all"))
+        mine = used & ((kinds == kind) | (kind == "all"))
         scores = _scores(population, replace(taught, weights=weights * used[:, None]), psi, wanted)
         result.append(
             {

@@ -20,7 +20,7 @@ from paaplus.store import open_store
 from streams.log import EventLog, open_log
 from streams.topics import FEEDBACK, ITEMS
 from workers.config import load_config
-from workers.contributions import contributions
+from workers.contributions import FIRST, contributions
 from workers.exam import examine
 from workers.plots import plot_rounds
 from workers.progress import progress_bar
@@ -196,7 +196,10 @@ def print_result(result: dict[str, Any]) -> None:
     }
     for model, label in words.items():
         scores.add_row(label, f"{result[model]['srcc']:.3f}", f"{result[model]['mae']:.3f}")
-    kinds = Table(title="What each kind of feedback adds to ratings", title_justify="left")
+    kinds = Table(
+        title=f"What each kind of feedback adds to a user's first {FIRST} ratings",
+        title_justify="left",
+    )
     for column in ("kind", "events", "ratings' worth", "SRCC", "MAE"):
         kinds.add_column(column, justify="left" if column == "kind" else "right")
     for row in result["kinds"]:

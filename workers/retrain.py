@@ -7,6 +7,7 @@ moment, the next round does the same again.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -100,6 +101,15 @@ class Retrainer:
 
     def run(self, after_round: Callable[[Round], None] | None = None) -> list[Round]:
         """Work until nobody is due, or what is due waits for features or is held by others."""
+        # What torch and Avalanche have loaded stays: the collector need not walk it in every round, which
+        # takes longer than reading the ratings.
+        gc.freeze()
+        try:
+            return self._run(after_round)
+        finally:
+            gc.unfreeze()
+
+    def _run(self, after_round: Callable[[Round], None] | None) -> list[Round]:
         done: list[Round] = []
         progressed = True
         while progressed:
