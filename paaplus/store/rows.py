@@ -38,10 +38,10 @@ class Rows:
     def items(self) -> tuple[NDArray[np.object_], NDArray[np.intp]]:
         """Ids of the items that the rows speak of, and the place of each one's row."""
         place = np.flatnonzero(self.item_ids != None)  # noqa: E711 - elementwise
-        ids = self.item_ids[place]
-        if self.channels is None or self.details is None:
+        ids, others = self.item_ids[place], self.others()
+        if not len(others) or self.channels is None or self.details is None:
             return ids, place
-        pairs = np.flatnonzero(np.char.startswith(self.channels.astype(str), "comparison"))
+        pairs = others[np.char.startswith(self.channels[others].astype(str), "comparison")]
         return np.concatenate([ids, self.details[pairs]]), np.concatenate([place, pairs])
 
     def others(self) -> NDArray[np.intp]:
