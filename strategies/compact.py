@@ -74,7 +74,7 @@ class CompactEWC:
         self.dtype = dtype
         self._prior = prior
         self._coordinates = Coordinates(prior, dtype)
-        self._calibration = Calibration(calibration)
+        self._calibration = Calibration(calibration, prior.noise)
         attributes, width = prior.mean.shape
         self._rank = min(rank, width)
         self._lower = torch.tril_indices(self._rank, self._rank)
@@ -117,19 +117,20 @@ class CompactEWC:
     def heads(self, state: CohortState) -> Heads:
         """The posterior as far as it is kept."""
         diagonal = (1.0 / (1.0 + state["diagonal"])).cpu().to(torch.float64).numpy()
+        noise = self._calibration.noise(state)
         if not self._rank:
-            return self._coordinates.heads(state["weight"], diagonal)
+            return self._coordinates.heads(state["weight"], diagonal, noise)
         users, attributes, width = state["weight"].shape
         covariance = np.zeros((users, attributes, width, width))
         block = self._block(state).cpu().to(torch.float64).numpy()
         covariance[:, :, : self._rank, : self._rank] = np.linalg.inv(block)
         beyond = np.arange(self._rank, width)
         covariance[:, :, beyond, beyond] = diagonal
-        return self._coordinates.heads(state["weight"], covariance)
+        return self._coordinates.heads(state["weight"], covariance, noise)
 
     def mean(self, state: CohortState) -> NDArray[np.float64]:
         """The mean of `heads`."""
-        return self.heads(state).mean.astype(np.float64)
+        return self._coordinates.mean_of(state["weight"])
 
     def calibration(self, state: CohortState) -> Heads:
         """The users' mean and slope alone."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+STATES = 2
+"""Version of what strategies keep at rest: states of another are trained anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class StrategyConfig:

@@ -7,6 +7,7 @@ information form, G = sum of w psi psi' and c = sum of w psi y.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ class ExactEWC:
     def __init__(self, prior: Prior, calibration: Prior, config: StrategyConfig) -> None:
         self.dtype = torch.float32 if config.dtype == "float32" else torch.float64
         self._prior = prior
-        self._calibration = Calibration(calibration)
+        self._calibration = Calibration(calibration, prior.noise)
         self._forgetting = build_forgetting(prior, config)
         attributes, width = prior.mean.shape
         self.layout: Layout = {
@@ -94,7 +95,8 @@ class ExactEWC:
 
     def heads(self, state: CohortState) -> Heads:
         """The exact posterior."""
-        return statistics_heads(self._prior, state["gram"], state["moment"])
+        heads = statistics_heads(self._prior, state["gram"], state["moment"])
+        return replace(heads, noise=self._calibration.noise(state))
 
     def mean(self, state: CohortState) -> NDArray[np.float64]:
         """The exact posterior's mean."""

@@ -33,7 +33,7 @@ class Joint:
     def __init__(self, prior: Prior, calibration: Prior, config: StrategyConfig) -> None:
         self.dtype = torch.float32 if config.dtype == "float32" else torch.float64
         self._prior = prior
-        self._calibration = Calibration(calibration)
+        self._calibration = Calibration(calibration, prior.noise)
         attributes, width = prior.mean.shape
         lower = np.tril_indices(width)
         self._lower = lower
@@ -81,11 +81,12 @@ class Joint:
         mean, packed = (
             state[name].cpu().to(torch.float64).numpy() for name in ("mean", "covariance")
         )
-        return Heads(mean, unpack_lower(packed))
+        return Heads(mean, unpack_lower(packed), self._calibration.noise(state))
 
     def mean(self, state: CohortState) -> NDArray[np.float64]:
         """The mean of `heads`."""
-        return self.heads(state).mean.astype(np.float64)
+        mean: NDArray[np.float64] = state["mean"].cpu().to(torch.float64).numpy()
+        return mean
 
     def calibration(self, state: CohortState) -> Heads:
         """The users' mean and slope alone."""

@@ -25,6 +25,7 @@ from paaplus.errors import ConfigError
 from paaplus.promotion import GateThresholds
 from paaplus.store import StoreSettings
 from strategies import STRATEGIES, StrategyConfig, check_plugins
+from strategies.config import STATES
 from workers.trigger_config import TriggerSection
 
 Fraction = Annotated[float, Field(ge=0.0, le=0.9)]
@@ -131,7 +132,7 @@ class StrategySection(_Section):
 
     def key(self) -> str:
         """Name and a hash of everything that changes a head."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        text = json.dumps([STATES, self.model_dump(mode="json")], sort_keys=True)
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
