@@ -25,7 +25,7 @@ from strategies.base import (
     statistics_heads,
     statistics_mean,
 )
-from strategies.compact import CompactEWC
+from strategies.compact import LEADING, CompactEWC
 from strategies.config import StrategyConfig
 from strategies.forgetting import build_forgetting
 from strategies.state import CohortState, Layout
@@ -116,6 +116,6 @@ def build(prior: Prior, calibration: Prior, config: StrategyConfig) -> Strategy:
             f"exact_ewc forgets in its full form alone, not in {config.form!r}",
             "set form: full or forgetting: none",
         )
-    rank = config.rank if config.form == "low_rank" else 0
+    rank = config.rank if config.form == "low_rank" else LEADING
     dtype = torch.float32 if config.dtype == "float32" else torch.float64
     return CompactEWC(prior, calibration, rank, dtype)

@@ -92,7 +92,7 @@ class StrategySection(_Section):
     form: Literal["full", "low_rank", "diagonal"] = Field(
         "full", description="how much of its Fisher information exact_ewc keeps"
     )
-    rank: int = Field(8, ge=1, le=512, description="axes that low_rank keeps in full")
+    rank: int = Field(8, ge=0, le=512, description="axes that low_rank keeps in full")
     forgetting: Literal["none", "fixed", "drift"] = Field(
         "none", description="of exact_ewc in full: by half_life, or when a user's errors rise"
     )
