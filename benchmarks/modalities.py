@@ -22,7 +22,6 @@ from rich.table import Table
 from paaplus.comments import open_analyser
 from paaplus.errors import EventError
 from paaplus.events import ATTRIBUTES, Rating, decode_feedback, decode_item
-from paaplus.heads import information_posterior
 from paaplus.metrics import srcc
 from paaplus.observations import RATING, Observation, observe
 from paaplus.population import ItemFeatures, Population, Ratings, Taught, fit_population
@@ -139,7 +138,7 @@ class Learners:
             x, y, w = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
             gram = np.einsum("nam,nak,na->amk", x, x, w)
             moment = np.einsum("nam,na->am", x, w * y)
-            mean, _ = information_posterior(prior.mean, prior.covariance, prior.noise, gram, moment)
+            mean = prior.posterior_mean(gram, moment)
             scores = np.einsum("iam,am->ia", self._wanted, mean)
             truth = self._truth[user]
             ranks = [srcc(scores[:, a], truth[:, a]) for a in range(len(ATTRIBUTES))]

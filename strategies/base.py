@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paaplus.heads import Heads, information_mean, information_posterior, unpack_lower
+from paaplus.heads import Heads, unpack_lower
 from paaplus.population.noise import user_noise
 from paaplus.population.prior import Prior
 from strategies.state import CohortState, Layout
@@ -124,14 +124,12 @@ def accumulate(
 
 def statistics_heads(prior: Prior, gram: Tensor, moment: Tensor) -> Heads:
     """Posterior heads of packed statistics."""
-    known = prior.mean, prior.covariance, prior.noise
-    return Heads(*information_posterior(*known, unpack_lower(_numpy(gram)), _numpy(moment)))
+    return Heads(*prior.posterior(unpack_lower(_numpy(gram)).astype(np.float64), _numpy(moment)))
 
 
 def statistics_mean(prior: Prior, gram: Tensor, moment: Tensor) -> NDArray[np.float64]:
     """Their mean alone."""
-    known = prior.mean, prior.covariance, prior.noise
-    return information_mean(*known, unpack_lower(_numpy(gram)), _numpy(moment))
+    return prior.posterior_mean(unpack_lower(_numpy(gram)).astype(np.float64), _numpy(moment))
 
 
 def _numpy(tensor: Tensor) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paaplus.heads import Heads, unpack_lower
-from paaplus.population.prior import Prior
+from paaplus.population.prior import Prior, block_diagonal
 from strategies.base import Calibration, Strategy, stack
 from strategies.config import StrategyConfig
 from strategies.state import CohortState, Layout
@@ -38,7 +38,8 @@ class Joint:
         lower = np.tril_indices(width)
         self._lower = lower
         self._start = prior.covariance[:, lower[0], lower[1]]
-        self._roots = np.linalg.inv(np.linalg.cholesky(prior.covariance))
+        whole = block_diagonal(prior.covariance) if prior.cross is None else prior.cross
+        self._root = np.linalg.inv(np.linalg.cholesky(whole))
         self.layout: Layout = {
             "mean": (attributes, width),
             "covariance": (attributes, len(lower[0])),
@@ -66,12 +67,10 @@ class Joint:
             for part in ("x", "y", "w")
         )
         for user in torch.nonzero(experience.rows.counts()).reshape(-1).tolist():
-            for a in range(attributes):
-                block = user * attributes + a
-                seen = w[block, :, 0] > 0
-                mean, covariance = self._solve(a, x[block][seen], y[block][seen], w[block][seen])
-                result["mean"][user, a] = torch.from_numpy(mean)
-                result["covariance"][user, a] = torch.from_numpy(covariance[self._lower])
+            mine = slice(user * attributes, (user + 1) * attributes)
+            mean, covariance = self._solve(x[mine], y[mine], w[mine])
+            result["mean"][user] = torch.from_numpy(mean)
+            result["covariance"][user] = torch.from_numpy(covariance[:, *self._lower])
         result["memory_seq"] = _together(experience.memory.seq, experience.rows.seq)
         result["memory_key"] = torch.zeros(result["memory_seq"].shape, dtype=torch.float64)
         return result
@@ -93,18 +92,23 @@ class Joint:
         return self._calibration.heads(state)
 
     def _solve(
-        self,
-        a: int,
-        x: NDArray[np.float64],
-        y: NDArray[np.float64],
-        w: NDArray[np.float64],
+        self, x: NDArray[np.float64], y: NDArray[np.float64], w: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        scale = np.sqrt(w / self._prior.noise[a])
-        rows = np.concatenate([x * scale, self._roots[a]])
-        target = np.concatenate([(y * scale)[:, 0], self._roots[a] @ self._prior.mean[a]])
-        q, r = np.linalg.qr(rows)
+        """Mean [A, m] and covariances [A, m, m] of one user's rows [A, n, ..], all attributes at once."""
+        attributes, _, width = x.shape
+        rows, target = [self._root], [self._root @ self._prior.mean.reshape(-1)]
+        for a in range(attributes):
+            scale = np.sqrt(w[a] / self._prior.noise[a])
+            wide = np.zeros((len(x[a]), attributes, width))
+            wide[:, a] = x[a] * scale
+            rows.append(wide.reshape(len(wide), -1))
+            target.append((y[a] * scale)[:, 0])
+        q, r = np.linalg.qr(np.concatenate(rows))
         inverse = np.linalg.inv(r)
-        return inverse @ (q.T @ target), inverse @ inverse.T
+        mean = inverse @ (q.T @ np.concatenate(target))
+        whole = (inverse @ inverse.T).reshape(attributes, width, attributes, width)
+        blocks = np.stack([whole[a, :, a] for a in range(attributes)])
+        return mean.reshape(attributes, width), blocks
 
 
 def _together(old: Tensor, new: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paaplus.heads import HIGHEST, LOWEST, information_posterior
+from paaplus.heads import HIGHEST, LOWEST
 from paaplus.metrics import mae, srcc
 from paaplus.population import Population
 from paaplus.store import Rows, Store
@@ -81,6 +81,6 @@ def _scores(population: Population, rows: Rows, psi: Array, wanted: Array) -> Ar
         x, w = psi[mine], rows.weights[mine]
         gram = np.einsum("nam,nak,na->amk", x, x, w, optimize=True)
         moment = np.einsum("nam,na->am", x, w * targets[mine])
-        mean, _ = information_posterior(prior.mean, prior.covariance, prior.noise, gram, moment)
+        mean = prior.posterior_mean(gram, moment)
         result.append(np.clip(np.einsum("nam,am->na", wanted, mean), LOWEST, HIGHEST))
     return np.stack(result)

@@ -33,6 +33,10 @@ class AttributeFit:
         spread: [m, m], mean of psi psi' over ratings.
         trust: [U], of the users who rated.
         factors: [F], how differently users' ratings scatter, see `noise`.
+        ratings: That the prior was fitted on, `raters` [U'] whose they are, and `events` [N'] which rows of
+            the input.
+        raters: See `ratings`.
+        events: See `ratings`.
     """
 
     mean: float
@@ -42,6 +46,9 @@ class AttributeFit:
     spread: Array
     trust: Array
     factors: Array
+    ratings: UserRatings
+    raters: NDArray[np.intp]
+    events: NDArray[np.intp]
 
 
 def fit_attribute(
@@ -93,7 +100,10 @@ def fit_attribute(
     spread = ratings.rows.T @ ratings.rows / len(ratings.rows)
     assert trust is not None
     factors = fit_factors(choice.head, ratings.moments)
-    return AttributeFit(mean, means, head, choice, spread, trust[np.unique(users)], factors)
+    return AttributeFit(
+        mean, means, head, choice, spread, trust[np.unique(users)], factors, ratings,
+        np.unique(users[some]), some,
+    )  # fmt: skip
 
 
 def _rows(

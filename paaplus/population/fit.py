@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from paaplus.events import ATTRIBUTES
 from paaplus.population.assemble import assemble, find_rotation
 from paaplus.population.attribute import AttributeFit, fit_attribute
 from paaplus.population.choose import Progress
+from paaplus.population.correlate import correlate
 from paaplus.population.items import principal_components
 from paaplus.population.model import Population
 from paaplus.population.teach import Taught, fit_teaching, teaching_report
@@ -82,7 +83,7 @@ def fit_population(
         tell(name, 0.2 + 0.25 * a)
         given = ~np.isnan(scores[:, a])
         if _enough(users[given], rated[given]):
-            fits[a] = fit_attribute(
+            fit = fit_attribute(
                 users[given],
                 rated[given],
                 scores[given, a],
@@ -92,6 +93,7 @@ def fit_population(
                 spectrum,
                 rng,
             )
+            fits[a] = replace(fit, events=np.flatnonzero(given)[fit.events])
     if not fits:
         raise NotEnoughDataError(
             f"population: {len(scores)} ratings by {len(user_ids)} users of "
@@ -101,12 +103,16 @@ def fit_population(
     tell("rotation", 0.95)
     rotation, kept = find_rotation([fit.choice for fit in fits.values()])
     model = assemble(trunk, item_ids, vectors, components, fits, rotation)
+    tell("attributes together", 0.96)
+    prior, together = correlate(model.prior, fits, rotation, rng)
+    model = replace(model, prior=prior)
     model.report.update(
         users=len(user_ids),
         items=len(np.unique(rated)),
         ratings=len(scores),
         directions=rotation.shape[1],
         kept=round(kept, 4),
+        together=together,
     )
     if taught is not None and len(taught.user_ids):
         tell("other feedback", 0.97)

@@ -190,6 +190,8 @@ class Population:
             tensors[f"{name}_noise"] = prior.noise
         if self.prior.spread is not None:
             tensors["prior_spread"] = self.prior.spread
+        if self.prior.cross is not None:
+            tensors["prior_cross"] = self.prior.cross
         if self.calibration.factors is not None:
             tensors["calibration_factors"] = self.calibration.factors
         about = {"format": FORMAT, "trunk": self.trunk, "report": self.report}
@@ -263,7 +265,9 @@ def _from_tensors(about: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Po
         survey = SurveyModel(columns, *(tensors[f"survey_{part}"] for part in _SURVEY))
     return Population(
         trunk=str(about["trunk"]),
-        prior=replace(priors[0], spread=tensors.get("prior_spread")),
+        prior=replace(
+            priors[0], spread=tensors.get("prior_spread"), cross=tensors.get("prior_cross")
+        ),
         calibration=replace(priors[1], factors=tensors.get("calibration_factors")),
         items=ItemTable(np.array(ids, dtype=str), tensors["item_known"], tensors["item_variance"]),
         centre=tensors["centre"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from paaplus.population.prior import Prior
+from paaplus.population.prior import Prior, block_diagonal
 from strategies import StrategyConfig, build_strategy
 
 USERS = ["ann", "bob"]
@@ -41,6 +42,29 @@ def test_sequential_equals_joint_equals_least_squares(
             target = np.concatenate([y / np.sqrt(prior.noise[a]), root @ prior.mean[a]])
             expected = np.linalg.lstsq(stacked, target, rcond=None)[0]
             np.testing.assert_allclose(exact.heads(state).mean[n, a], expected, atol=1e-8)
+
+
+def test_sequential_equals_joint_where_attributes_tell_of_each_other(
+    prior: Prior, calibration: Prior, make_feed: Callable[..., Any]
+) -> None:
+    attributes, width = prior.mean.shape
+    root = np.linalg.cholesky(block_diagonal(prior.covariance))
+    together = 0.6 * np.ones((attributes, attributes)) + 0.4 * np.eye(attributes)
+    cross = root @ np.kron(together, np.eye(width)) @ root.T
+    prior = replace(prior, cross=cross)
+    exact = build_strategy("exact_ewc", prior, calibration)
+    joint = build_strategy("joint", prior, calibration)
+    feed, twin = make_feed(USERS, masked=True), make_feed(USERS, masked=True)
+    state, other = exact.initial_state(2), joint.initial_state(2)
+    for counts in ({"ann": 10, "bob": 3}, {"ann": 1, "bob": 17}):
+        state = exact.train(feed.step(counts), state)
+        other = joint.train(twin.step(counts, memory=other), other)
+    ours, theirs = exact.heads(state), joint.heads(other)
+    np.testing.assert_allclose(ours.mean, theirs.mean, atol=1e-8)
+    np.testing.assert_allclose(ours.covariance, theirs.covariance, atol=1e-8)
+    np.testing.assert_allclose(exact.mean(state), ours.mean, atol=1e-10)
+    alone = build_strategy("exact_ewc", replace(prior, cross=None), calibration).heads(state)
+    assert np.abs(alone.mean - ours.mean).max() > 0.01
 
 
 def test_it_is_the_minimum_of_the_ewc_objective(

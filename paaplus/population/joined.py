@@ -1,0 +1,145 @@
+"""Users' ratings of all attributes together, as the joint prior is fitted and judged on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paaplus.population.attribute import AttributeFit
+from paaplus.population.choose import FURTHER
+from paaplus.population.prior import HEAD, Array, Prior
+
+COUNTS = (1, 3, 10, 30)
+"""Ratings that a held-out user is known by; with many, each attribute speaks for itself."""
+
+Case = list[tuple[tuple[Array, Array], list[tuple[int, Array, Array]]]]
+"""For each count: statistics of the ratings before, and per attribute rows and scores to predict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Ratings of U users in A attributes; of attribute a, user u owns rows start[a][u]:start[a][u+1].
+
+    Attributes:
+        users: int [U], sorted.
+        start: Per attribute int [U + 1].
+        rows: Per attribute [N_a, m], in the rotated basis.
+        scores: Per attribute [N_a], 0..10.
+        events: Per attribute int [N_a]: rows of one event have the same number in all attributes.
+        unseen: [A], variance of an unseen item's deviation, in units of delta.
+        gram: [U, A, m, m], and `moment` [U, A, m].
+        moment: See `gram`.
+    """
+
+    users: NDArray[np.intp]
+    start: list[NDArray[np.intp]]
+    rows: list[Array]
+    scores: list[Array]
+    events: list[NDArray[np.intp]]
+    unseen: Array
+    gram: Array
+    moment: Array
+
+    def part(self, users: NDArray[np.intp]) -> Joined:
+        """Statistics of some users alone; their rows are not cut out."""
+        return Joined(
+            self.users[users], self.start, self.rows, self.scores, self.events, self.unseen,
+            self.gram[users], self.moment[users],
+        )  # fmt: skip
+
+    def second_moment(self, prior: Prior) -> Array:
+        """Mean over users of what the weights are expected to deviate, squared: [A m, A m] (E-step)."""
+        total = np.zeros((prior.mean.size, prior.mean.size))
+        for first in range(0, len(self.users), 200):
+            some = slice(first, first + 200)
+            mean, covariance = prior.joint_posterior(self.gram[some], self.moment[some])
+            away = mean - prior.mean.reshape(-1)
+            total += away.T @ away + covariance.sum(axis=0)
+        return total / len(self.users)
+
+    def cases(self, users: NDArray[np.intp], rng: np.random.Generator) -> Iterator[Case]:
+        """Held-out users: their events in random order, cut after each of `COUNTS`."""
+        for u in users:
+            spans = [np.arange(start[u], start[u + 1]) for start in self.start]
+            events = rng.permutation(np.unique(np.concatenate([
+                self.events[a][span] for a, span in enumerate(spans)
+            ])))  # fmt: skip
+            case: Case = []
+            for count in COUNTS:
+                past, future = events[:count], events[count : count + FURTHER]
+                if len(future) < 5:
+                    break
+                case.append((self._known(spans, past), self._wanted(spans, future)))
+            if case:
+                yield case
+
+    def densities(self, prior: Prior, cases: list[Case]) -> Array:
+        """Mean log predictive density of a rating, per user."""
+        result = []
+        for case in cases:
+            gram, moment = (np.stack([known[n] for known, _ in case]) for n in range(2))
+            means, covariances = prior.posterior(gram, moment)
+            values = []
+            for mean, covariance, (_, wanted) in zip(means, covariances, case, strict=True):
+                logs = []
+                for a, rows, scores in wanted:
+                    item = self.unseen[a] * (mean[a, 2] ** 2 + covariance[a, 2, 2])
+                    spread = np.einsum("nm,mk,nk->n", rows, covariance[a], rows)
+                    variance = spread + prior.noise[a] + item
+                    error = scores - rows @ mean[a]
+                    logs.append(-0.5 * (np.log(2 * np.pi * variance) + error**2 / variance))
+                values.append(np.concatenate(logs).mean())
+            result.append(np.mean(values))
+        return np.array(result)
+
+    def _known(
+        self, spans: list[NDArray[np.intp]], events: NDArray[np.intp]
+    ) -> tuple[Array, Array]:
+        gram, moment = np.zeros(self.gram.shape[1:]), np.zeros(self.moment.shape[1:])
+        for a, span in enumerate(spans):
+            mine = span[np.isin(self.events[a][span], events)]
+            gram[a] = self.rows[a][mine].T @ self.rows[a][mine]
+            moment[a] = self.rows[a][mine].T @ self.scores[a][mine]
+        return gram, moment
+
+    def _wanted(
+        self, spans: list[NDArray[np.intp]], events: NDArray[np.intp]
+    ) -> list[tuple[int, Array, Array]]:
+        found = []
+        for a, span in enumerate(spans):
+            mine = span[np.isin(self.events[a][span], events)]
+            if len(mine):
+                rows = self.rows[a][mine].copy()
+                rows[:, 2] = 0.0  # as if nobody had rated these items
+                found.append((a, rows, self.scores[a][mine]))
+        return found
+
+
+def join_attributes(prior: Prior, fits: Mapping[int, AttributeFit], rotation: Array) -> Joined:
+    """The fitted ratings of all attributes, by user; an attribute without a fit has none."""
+    attributes, width = prior.mean.shape
+    users = np.unique(np.concatenate([fit.raters for fit in fits.values()]))
+    gram = np.zeros((len(users), attributes, width, width))
+    moment = np.zeros((len(users), attributes, width))
+    start = [np.zeros(len(users) + 1, np.intp)] * attributes
+    rows: list[Array] = [np.zeros((0, width))] * attributes
+    scores: list[Array] = [np.zeros(0)] * attributes
+    events = [np.zeros(0, np.intp)] * attributes
+    unseen = np.zeros(attributes)
+    for a, fit in fits.items():
+        own, place = fit.ratings, np.searchsorted(users, fit.raters)
+        counts = np.zeros(len(users), np.intp)
+        counts[place] = np.diff(own.start)
+        start[a] = np.concatenate([[0], np.cumsum(counts)]).astype(np.intp)
+        rows[a] = np.concatenate([own.rows[:, :HEAD], own.rows[:, HEAD:] @ rotation], axis=1)
+        scores[a] = own.scores + fit.mean
+        events[a] = fit.events
+        unseen[a] = fit.head.between / fit.head.scale**2
+        for u, first, last in zip(range(len(users)), start[a][:-1], start[a][1:], strict=True):
+            mine = slice(int(first), int(last))
+            gram[u, a] = rows[a][mine].T @ rows[a][mine]
+            moment[u, a] = rows[a][mine].T @ scores[a][mine]
+    return Joined(users, start, rows, scores, events, unseen, gram, moment)
