@@ -46,7 +46,9 @@ def learned(strategy: Strategy, feed: Any) -> Arrays:
     for counts in PLAN:
         users = torch.tensor([USERS.index(user) for user in counts], device=device)
         part = gather(state, users)
-        scatter(state, users, strategy.train(feed.step(counts, memory=part, device=device), part))
+        experience = feed.step(counts, memory=part, device=device)
+        assert experience.memory_key.device == experience.step.device == device
+        scatter(state, users, strategy.train(experience, part))
     assert {tensor.device for tensor in state.values()} == {device}
     heads, calibration = strategy.heads(state), strategy.calibration(state)
     return {
