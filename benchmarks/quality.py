@@ -138,7 +138,7 @@ def evaluate_fold(
             if method == MAIN:
                 _swap(pack, fold, psi, n, np.asarray(head.mean[:, 0], np.float64), scores)
                 if n >= 3:
-                    _cover(pack, fold, psi, unseen, head, prior, scores)
+                    _cover(pack, fold, psi, unseen, head, scores)
 
 
 def _swap(pack: Pack, fold: Fold, psi: Array, n: int, mean: Array, scores: Scores) -> None:
@@ -149,14 +149,13 @@ def _swap(pack: Pack, fold: Fold, psi: Array, n: int, mean: Array, scores: Score
         scores.swapped[n][case.user] = _rank(guess, pack.score[case.cold])
 
 
-def _cover(
-    pack: Pack, fold: Fold, psi: Array, unseen: Array, head: Heads, prior: Prior, scores: Scores
-) -> None:
+def _cover(pack: Pack, fold: Fold, psi: Array, unseen: Array, head: Heads, scores: Scores) -> None:
     """Share of held-out ratings inside the central intervals, per user."""
+    assert head.noise is not None
     for u, case in enumerate(fold.cases):
         items = pack.item[case.cold]
         mean, std = predict(
-            head.mean[u], head.covariance[u], psi[items][:, None], prior.noise, unseen[items]
+            head.mean[u], head.covariance[u], psi[items][:, None], head.noise[u], unseen[items]
         )
         away = np.abs(pack.score[case.cold] - mean[:, 0]) / std[:, 0]
         for level in LEVELS:
@@ -215,6 +214,7 @@ def _attribute(prior: Prior, a: int) -> Prior:
         prior.covariance[part],
         prior.noise[part],
         None if prior.spread is None else prior.spread[part],
+        None if prior.factors is None else prior.factors[part],
     )
 
 

@@ -24,10 +24,21 @@ class Heads:
     Attributes:
         mean: float [U, A, m], weights.
         covariance: float [U, A, m, m], their uncertainty.
+        noise: float [U, A], variance of one rating around the user's own expectation; None: everybody's.
     """
 
     mean: NDArray[np.floating]
     covariance: NDArray[np.floating]
+    noise: NDArray[np.floating] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One user's: mean [A, m], covariance [A, m, m] and noise [A], or None for everybody's."""
+
+    mean: NDArray[np.floating]
+    covariance: NDArray[np.floating]
+    noise: NDArray[np.floating] | None = None
 
 
 def predict(

@@ -88,6 +88,7 @@ class ServedHead:
     Attributes:
         mean: [A, m], and `covariance` [A, m, m].
         covariance: See `mean`.
+        noise: [A], variance of one of the user's ratings.
         population: The model, and `base` its version.
         base: See `population`.
         version: The user's head version; None where it is the population's.
@@ -95,6 +96,7 @@ class ServedHead:
 
     mean: NDArray[np.floating]
     covariance: NDArray[np.floating]
+    noise: NDArray[np.floating]
     population: Population
     base: str
     version: int | None
@@ -136,7 +138,7 @@ class Scorer:
         population = head.population
         rows = population.rows(item_ids, self._features(item_ids, population.trunk))
         unseen = population.unseen_variance(item_ids)
-        means, stds = predict(head.mean, head.covariance, rows, population.prior.noise, unseen)
+        means, stds = predict(head.mean, head.covariance, rows, head.noise, unseen)
         return [
             ItemScore(
                 item_id,
@@ -166,10 +168,11 @@ class Scorer:
         population = self._population(base)
         if pointer is None:
             prior = population.prior
-            return ServedHead(prior.mean, prior.covariance, population, base, None)
+            return ServedHead(prior.mean, prior.covariance, prior.noise, population, base, None)
         # `user_id`, not the pointer's: the pack refuses a pointer to somebody else's row.
-        mean, covariance = self._packs.open(pointer.pack).head(pointer.row, user_id)
-        return ServedHead(mean, covariance, population, base, pointer.version)
+        own = self._packs.open(pointer.pack).head(pointer.row, user_id)
+        noise = population.prior.noise if own.noise is None else own.noise
+        return ServedHead(own.mean, own.covariance, noise, population, base, pointer.version)
 
     def clear(self) -> None:
         """Forget open packs and population models, e.g. after an erasure."""

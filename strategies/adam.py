@@ -62,7 +62,7 @@ class AdamStrategy:
         self._prior, self._config = prior, config
         self._coordinates = Coordinates(prior, self.dtype, self.device)
         self._replay, self._penalty = replay, penalty
-        self._calibration = Calibration(calibration)
+        self._calibration = Calibration(calibration, prior.noise)
         shape = prior.mean.shape
         self.layout: Layout = {"weight": shape, "fisher": shape}
         if penalty is not None:
@@ -98,11 +98,12 @@ class AdamStrategy:
 
     def heads(self, state: CohortState) -> Heads:
         """Trained weights; covariance by Laplace with the diagonal Fisher: L (1 + F)^-1 L'."""
-        return self._coordinates.heads(state["weight"], 1 / (1 + to_numpy(state["fisher"])))
+        spread, noise = 1 / (1 + to_numpy(state["fisher"])), self._calibration.noise(state)
+        return self._coordinates.heads(state["weight"], spread, noise)
 
     def mean(self, state: CohortState) -> NDArray[np.float64]:
         """The mean of `heads`."""
-        return self.heads(state).mean.astype(np.float64)
+        return self._coordinates.mean_of(state["weight"])
 
     def calibration(self, state: CohortState) -> Heads:
         """The users' mean and slope alone."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paaplus.heads import Heads, information_mean, information_posterior, unpack_lower
+from paaplus.population.noise import user_noise
 from paaplus.population.prior import Prior
 from strategies.state import CohortState, Layout, to_numpy
 from streams.experiences import CohortExperience, RowBlock
@@ -35,7 +36,7 @@ class Strategy(Protocol):
         """The state after the experience; the one that went in is unchanged."""
 
     def heads(self, state: CohortState) -> Heads:
-        """The heads to serve: mean [U, A, m], covariance [U, A, m, m]."""
+        """The heads to serve: mean [U, A, m], covariance [U, A, m, m], noise [U, A]."""
 
     def mean(self, state: CohortState) -> NDArray[np.float64]:
         """The mean of `heads` alone, [U, A, m]: what predicts the next experience."""
@@ -50,29 +51,44 @@ class Calibration:
     They begin at zero. Ratings are told by their intercept of 1: other feedback says nothing of a user's own
     mean.
 
+    They also tell how much the user's ratings scatter.
+
     Args:
         prior: The calibration prior, m = 3.
+        noise: [A], variance of everybody's ratings around the own heads.
     """
 
-    def __init__(self, prior: Prior) -> None:
-        self._prior = prior
+    def __init__(self, prior: Prior, noise: NDArray[np.float64]) -> None:
+        self._prior, self._noise = prior, noise
         attributes = len(prior.mean)
         self.layout: Layout = {
             "calibration_gram": (attributes, HEAD * (HEAD + 1) // 2),
             "calibration_moment": (attributes, HEAD),
+            "calibration_tally": (attributes, 2),  # sum of squares, count
         }
 
     def update(self, rows: RowBlock, state: CohortState) -> CohortState:
         """The statistics with the rows added."""
+        w = rows.w * (rows.x[:, :, :1] == 1.0)
         gram, moment = accumulate(
-            rows.x[:, :, :HEAD], rows.y, rows.w * (rows.x[:, :, :1] == 1.0),
-            state["calibration_gram"], state["calibration_moment"],
-        )  # fmt: skip
-        return {"calibration_gram": gram, "calibration_moment": moment}
+            rows.x[:, :, :HEAD], rows.y, w, state["calibration_gram"], state["calibration_moment"]
+        )
+        tally = state["calibration_tally"].clone()
+        flat = tally.view(-1, 2)
+        for n in range(w.shape[1]):
+            flat += torch.cat([w[:, n] * rows.y[:, n].square(), w[:, n]], dim=1)
+        return {"calibration_gram": gram, "calibration_moment": moment, "calibration_tally": tally}
 
     def heads(self, state: CohortState) -> Heads:
         """Posterior of mean and slope."""
         return statistics_heads(self._prior, state["calibration_gram"], state["calibration_moment"])
+
+    def noise(self, state: CohortState) -> NDArray[np.float64]:
+        """Variance of one rating of each user around the own head, [U, A]."""
+        gram, moment, tally = (
+            to_numpy(state[f"calibration_{part}"]) for part in ("gram", "moment", "tally")
+        )
+        return user_noise(self._prior, self._noise, unpack_lower(gram), moment, tally)
 
 
 def accumulate(

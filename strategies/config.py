@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+STATES = 2
+"""Version of what strategies keep at rest: states of another are trained anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class StrategyConfig:
@@ -12,7 +15,8 @@ class StrategyConfig:
 
     Attributes:
         form: Of exact_ewc's Fisher information: `full` keeps all and is additive, `diagonal` keeps the least
-            state, `low_rank` keeps `rank` axes in full and the others' diagonal.
+            state: the diagonal, but for the five axes that ratings tell most about; `low_rank` keeps `rank`
+            such axes in full.
         rank: See `form`.
         forgetting: Of exact_ewc in its full form: `none`, `fixed` by `half_life`, or `drift`, when the live
             head's errors rise.

@@ -56,11 +56,18 @@ class Coordinates:
             experience.step,
         )
 
-    def heads(self, v: Tensor, covariance: NDArray[np.float64]) -> Heads:
-        """Heads of round weights v [U, A, m] with covariance [U, A, m, m], or its diagonal [U, A, m]."""
-        mean = self.mean + np.einsum("amk,uak->uam", self.root, to_numpy(v))
+    def mean_of(self, v: Tensor) -> NDArray[np.float64]:
+        """Weights [U, A, m] of round weights v [U, A, m]."""
+        turned: NDArray[np.float64] = np.einsum("amk,uak->uam", self.root, to_numpy(v))
+        return self.mean + turned
+
+    def heads(
+        self, v: Tensor, covariance: NDArray[np.float64], noise: NDArray[np.float64]
+    ) -> Heads:
+        """Heads of v with covariance [U, A, m, m], or its diagonal [U, A, m], and noise [U, A]."""
         form = "amk,uak,ajk->uamj" if covariance.ndim == 3 else "amk,uakl,ajl->uamj"
-        return Heads(mean, np.einsum(form, self.root, covariance, self.root, optimize=True))
+        spread = np.einsum(form, self.root, covariance, self.root, optimize=True)
+        return Heads(self.mean_of(v), spread, noise)
 
 
 def _root(covariance: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ information form, G = sum of w psi psi' and c = sum of w psi y.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from strategies.base import (
     statistics_heads,
     statistics_mean,
 )
-from strategies.compact import CompactEWC
+from strategies.compact import LEADING, CompactEWC
 from strategies.config import StrategyConfig
 from strategies.forgetting import build_forgetting
 from strategies.state import CohortState, Layout, zero_state
@@ -68,7 +69,7 @@ class ExactEWC:
         self.dtype = torch.float32 if config.dtype == "float32" else torch.float64
         self.device = open_device(config.device, "strategy")
         self._prior = prior
-        self._calibration = Calibration(calibration)
+        self._calibration = Calibration(calibration, prior.noise)
         self._forgetting = build_forgetting(prior, config, self.device)
         attributes, width = prior.mean.shape
         self.layout: Layout = {
@@ -93,7 +94,8 @@ class ExactEWC:
 
     def heads(self, state: CohortState) -> Heads:
         """The exact posterior."""
-        return statistics_heads(self._prior, state["gram"], state["moment"])
+        heads = statistics_heads(self._prior, state["gram"], state["moment"])
+        return replace(heads, noise=self._calibration.noise(state))
 
     def mean(self, state: CohortState) -> NDArray[np.float64]:
         """The exact posterior's mean."""
@@ -113,7 +115,7 @@ def build(prior: Prior, calibration: Prior, config: StrategyConfig) -> Strategy:
             f"exact_ewc forgets in its full form alone, not in {config.form!r}",
             "set form: full or forgetting: none",
         )
-    rank = config.rank if config.form == "low_rank" else 0
+    rank = config.rank if config.form == "low_rank" else LEADING
     dtype = torch.float32 if config.dtype == "float32" else torch.float64
     device = open_device(config.device, "strategy")
     return CompactEWC(prior, calibration, rank, dtype, device)

@@ -29,7 +29,7 @@ from streams.experiences import RowBlock
 if TYPE_CHECKING:
     from river.base import DriftDetector
 
-STATISTICS = ("gram", "moment", "calibration_gram", "calibration_moment")
+STATISTICS = ("gram", "moment", "calibration_gram", "calibration_moment", "calibration_tally")
 """What a state knows of old rows, all [U, A, …]."""
 
 GRID = (1.0, 0.5, 0.25, 0.1, 0.03, 0.0)

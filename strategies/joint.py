@@ -36,7 +36,7 @@ class Joint:
         self.dtype = torch.float32 if config.dtype == "float32" else torch.float64
         self.device = open_device(config.device, "strategy")
         self._prior = prior
-        self._calibration = Calibration(calibration)
+        self._calibration = Calibration(calibration, prior.noise)
         attributes, width = prior.mean.shape
         lower = np.tril_indices(width)
         self._lower = lower
@@ -83,11 +83,12 @@ class Joint:
 
     def heads(self, state: CohortState) -> Heads:
         """The solution."""
-        return Heads(to_numpy(state["mean"]), unpack_lower(to_numpy(state["covariance"])))
+        mean, packed = to_numpy(state["mean"]), to_numpy(state["covariance"])
+        return Heads(mean, unpack_lower(packed), self._calibration.noise(state))
 
     def mean(self, state: CohortState) -> NDArray[np.float64]:
         """The mean of `heads`."""
-        return self.heads(state).mean.astype(np.float64)
+        return to_numpy(state["mean"])
 
     def calibration(self, state: CohortState) -> Heads:
         """The users' mean and slope alone."""

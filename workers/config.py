@@ -25,6 +25,7 @@ from paaplus.errors import ConfigError
 from paaplus.promotion import GateThresholds
 from paaplus.store import StoreSettings
 from strategies import STRATEGIES, StrategyConfig, check_plugins
+from strategies.config import STATES
 from workers.trigger_config import TriggerSection
 
 Fraction = Annotated[float, Field(ge=0.0, le=0.9)]
@@ -91,7 +92,7 @@ class StrategySection(_Section):
     form: Literal["full", "low_rank", "diagonal"] = Field(
         "full", description="how much of its Fisher information exact_ewc keeps"
     )
-    rank: int = Field(8, ge=1, le=512, description="axes that low_rank keeps in full")
+    rank: int = Field(8, ge=0, le=512, description="axes that low_rank keeps in full")
     forgetting: Literal["none", "fixed", "drift"] = Field(
         "none", description="of exact_ewc in full: by half_life, or when a user's errors rise"
     )
@@ -132,7 +133,8 @@ class StrategySection(_Section):
 
     def key(self) -> str:
         """Name and a hash of everything that changes a head by more than rounding."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"device"}), sort_keys=True)
+        settings = self.model_dump(mode="json", exclude={"device"})
+        text = json.dumps([STATES, settings], sort_keys=True)
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 

@@ -109,7 +109,7 @@ class Regressors:
         self, champion: Champion, item_ids: NDArray[np.object_], psi: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Scores [n, A] of what is served now, which may stand on an older population model."""
-        mean, _ = self._packs.open(champion.pack).head(champion.row, champion.user_id)
+        mean = self._packs.open(champion.pack).head(champion.row, champion.user_id).mean
         if champion.population != self._population.version:
             psi = self._old_rows(champion.population, [str(item_id) for item_id in item_ids])
         return _scores(psi, np.broadcast_to(mean, (len(psi), *mean.shape)))

@@ -47,7 +47,7 @@ def suggest(config: Config, user_id: str, count: int, *, seed: int = 0) -> list[
     found = suggest_items(
         head.covariance,
         head.population.rows(ids, vectors),
-        head.population.prior.noise,
+        head.noise,
         count,
         unseen=head.population.unseen_variance(ids),
     )

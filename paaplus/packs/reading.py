@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from paaplus.errors import NotFoundError, PackError
 from paaplus.events import ATTRIBUTES
-from paaplus.heads import unpack_lower
+from paaplus.heads import Head, unpack_lower
 from paaplus.packs.layout import FORMAT, METADATA, checked_manifest, checked_sha, pack_path
 
 
@@ -92,7 +92,7 @@ class Pack:
             "a pack holds the users of one round only; the ledger names each user's pack",
         )
 
-    def head(self, row: int, user_id: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def head(self, row: int, user_id: str) -> Head:
         """Head of a user; reads one row of the file, not the matrix.
 
         Args:
@@ -100,7 +100,7 @@ class Pack:
             user_id: Whose head is wanted.
 
         Returns:
-            Mean [A, m] and covariance [A, m, m]; float32 values in float64 arrays.
+            float32 values in float64 arrays; no noise in packs of before it was kept.
 
         Raises:
             PackError: No such row, or it belongs to another user.
@@ -114,7 +114,10 @@ class Pack:
         split = len(ATTRIBUTES) * self.regressors
         mean = values[:split].reshape(len(ATTRIBUTES), self.regressors)
         lower = values[split:].reshape(len(ATTRIBUTES), -1)
-        return mean, np.asarray(unpack_lower(lower), dtype=np.float64)
+        noise = None
+        if self._noisy:
+            noise = self._file.get_slice("noise")[row : row + 1][0].astype(np.float64)
+        return Head(mean, np.asarray(unpack_lower(lower), dtype=np.float64), noise)
 
     def _id(self, row: int) -> bytes:
         return self._bytes[self._offsets[row] : self._offsets[row + 1]]
@@ -127,6 +130,14 @@ class Pack:
         ends = offsets.dtype == np.int64 and offsets[0] == 0 and offsets[-1] == len(self._bytes)
         if not ends or (np.diff(offsets) < 0).any():
             raise ValueError("the offsets of the user ids do not fit")
+        self._noisy = "noise" in self._file.keys()  # noqa: SIM118 - not a mapping
+        if self._noisy:
+            noise = self._file.get_slice("noise")
+            if noise.get_dtype() != "F32" or list(noise.get_shape()) != [
+                self.users,
+                len(ATTRIBUTES),
+            ]:
+                raise ValueError(f"noise is {noise.get_dtype()} {noise.get_shape()}")
         self._bytes.decode("utf-8")
 
     @contextmanager

@@ -29,7 +29,7 @@ def write_pack(
 
     Args:
         root: The artifacts folder.
-        heads: mean [U, A, m], covariance [U, A, m, m]; stored as float32.
+        heads: mean [U, A, m], covariance [U, A, m, m], noise [U, A] or None; stored as float32.
         user_ids: U different ids.
         manifest: What they were made with, in JSON types: `population`, `trunk`, `strategy`,
             `cohort`, `code` and more. It is part of the content, so of the name: a time of day in it
@@ -50,6 +50,13 @@ def write_pack(
         raise PackError(
             f"{len(ids)} users, mean {mean.shape}, covariance {heads.covariance.shape}",
             f"give [U, {len(ATTRIBUTES)}, m] and [U, {len(ATTRIBUTES)}, m, m]",
+        )
+    if heads.noise is not None and (
+        heads.noise.shape != shape[:2] or not np.all((heads.noise > 0) & np.isfinite(heads.noise))
+    ):
+        raise PackError(
+            f"{len(ids)} users, noise {heads.noise.shape}",
+            f"give [U, {len(ATTRIBUTES)}], all above 0",
         )
     lower = pack_lower(np.asarray(heads.covariance, dtype=np.float64))
     flat = np.concatenate([mean.reshape(len(ids), -1), lower.reshape(len(ids), -1)], axis=1)
@@ -73,6 +80,8 @@ def write_pack(
         "user_bytes": np.frombuffer(b"".join(sorted(ids)), dtype=np.uint8),
         "user_offsets": np.cumsum([0, *(len(ids[u]) for u in order)], dtype=np.int64),
     }
+    if heads.noise is not None:
+        tensors["noise"] = np.ascontiguousarray(heads.noise[order], dtype=np.float32)
     try:
         about = json.dumps(header, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:

@@ -12,6 +12,7 @@ from paaplus.population.attribute import AttributeFit
 from paaplus.population.choose import Choice
 from paaplus.population.items import Components
 from paaplus.population.model import ItemTable, Population
+from paaplus.population.noise import FACTORS
 from paaplus.population.prior import HEAD, Array, Gaussian, Prior
 
 CUT = 16
@@ -83,8 +84,9 @@ def assemble(
         np.tile(np.eye(width), (attributes, 1, 1)),
     )
     calibration = Prior(
-        prior.mean[:, :HEAD].copy(), prior.covariance[:, :HEAD, :HEAD].copy(), prior.noise.copy()
-    )
+        prior.mean[:, :HEAD].copy(), prior.covariance[:, :HEAD, :HEAD].copy(), prior.noise.copy(),
+        factors=np.tile((np.array(FACTORS) == 1.0).astype(np.float64), (attributes, 1)),
+    )  # fmt: skip
     report: dict[str, Any] = {}
     standard_weights = components.axes / np.sqrt(components.variance)
     basis = standard_weights[:, : rotation.shape[0]] @ rotation
@@ -109,6 +111,8 @@ def assemble(
         calibration.mean[a, 0] += fit.mean
         calibration.covariance[a] = fit.choice.head.covariance
         calibration.noise[a] = fit.choice.head.noise
+        assert calibration.factors is not None
+        calibration.factors[a] = fit.factors
         report[ATTRIBUTES[a]] = {
             "form": fit.choice.form,
             "densities": {k: round(v, 5) for k, v in fit.choice.densities.items()},

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from paaplus.population.choose import Choice, UserRatings, choose_prior
 from paaplus.population.items import Components, ItemHead, ItemMeans, fit_item_head, item_means
+from paaplus.population.noise import fit_factors
 from paaplus.population.prior import Array, Moments, fit_calibration, fit_power_law
 from paaplus.population.trust import LEAST, fit_trust
 
@@ -31,6 +32,7 @@ class AttributeFit:
         choice: The prior over users.
         spread: [m, m], mean of psi psi' over ratings.
         trust: [U], of the users who rated.
+        factors: [F], how differently users' ratings scatter, see `noise`.
     """
 
     mean: float
@@ -39,6 +41,7 @@ class AttributeFit:
     choice: Choice
     spread: Array
     trust: Array
+    factors: Array
 
 
 def fit_attribute(
@@ -89,7 +92,8 @@ def fit_attribute(
     )
     spread = ratings.rows.T @ ratings.rows / len(ratings.rows)
     assert trust is not None
-    return AttributeFit(mean, means, head, choice, spread, trust[np.unique(users)])
+    factors = fit_factors(choice.head, ratings.moments)
+    return AttributeFit(mean, means, head, choice, spread, trust[np.unique(users)], factors)
 
 
 def _rows(

@@ -190,6 +190,8 @@ class Population:
             tensors[f"{name}_noise"] = prior.noise
         if self.prior.spread is not None:
             tensors["prior_spread"] = self.prior.spread
+        if self.calibration.factors is not None:
+            tensors["calibration_factors"] = self.calibration.factors
         about = {"format": FORMAT, "trunk": self.trunk, "report": self.report}
         about["channels"] = self.channels.names.tolist()
         for part in _CHANNELS:
@@ -262,7 +264,7 @@ def _from_tensors(about: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Po
     return Population(
         trunk=str(about["trunk"]),
         prior=replace(priors[0], spread=tensors.get("prior_spread")),
-        calibration=priors[1],
+        calibration=replace(priors[1], factors=tensors.get("calibration_factors")),
         items=ItemTable(np.array(ids, dtype=str), tensors["item_known"], tensors["item_variance"]),
         centre=tensors["centre"],
         scale=tensors["scale"],

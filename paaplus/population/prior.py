@@ -37,12 +37,15 @@ class Prior:
         noise: float64 [A], variance of one rating around the user's own expectation.
         spread: float64 [A, m, m], mean of psi psi' over ratings: how the regressors vary together where
             people rate. None: as if they did not, each with mean square 1.
+        factors: float64 [A, F], of a calibration prior: share of users at each of `noise.FACTORS`. None:
+            everybody's ratings scatter alike.
     """
 
     mean: Array
     covariance: Array
     noise: Array
     spread: Array | None = None
+    factors: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from paaplus.population.noise import log_evidence
 from paaplus.population.prior import Array, Gaussian, Moments
 
 FACTORS = (0.02, 0.1, 0.35, 0.6, 1.0, 1.6, 2.6)
@@ -47,31 +48,7 @@ def _no_taste(prior: Gaussian, moments: Moments) -> Gaussian:
 def _evidence(prior: Gaussian, moments: Moments, width: int) -> Array:
     """Log marginal likelihood of each user's ratings, [U], by the first `width` regressors."""
     part = moments.part(slice(None), width)
-    precision = np.linalg.inv(prior.covariance)
-    logdet = np.linalg.slogdet(prior.covariance)[1]
-    pull = part.cross - part.gram @ prior.mean
-    left = (
-        part.square
-        - 2 * part.cross @ prior.mean
-        + np.einsum("m,umk,k->u", prior.mean, part.gram, prior.mean)
-    )
-    stories = []
-    for factor in FACTORS:
-        noise = factor * prior.noise
-        information = precision + part.gram / noise
-        solved = np.linalg.solve(information, pull[:, :, None] / noise)[:, :, 0]
-        explained = np.einsum("um,um->u", pull, solved) / noise
-        stories.append(
-            -0.5
-            * (
-                part.count * np.log(2 * np.pi * noise)
-                + np.linalg.slogdet(information)[1]
-                + logdet
-                + left / noise
-                - explained
-            )
-        )
-    table = np.array(stories)
-    most = table.max(axis=0)
-    total: Array = most + np.log(np.exp(table - most).mean(axis=0))
+    table = log_evidence(prior, part, np.array(FACTORS) * prior.noise)
+    most = table.max(axis=1)
+    total: Array = most + np.log(np.exp(table - most[:, None]).mean(axis=1))
     return total

@@ -3,7 +3,7 @@
 ```
 MLmodel                       which loader, which columns it takes and gives
 data/model.json               what the tensors are
-data/head.safetensors         a user's mean [A, m] and covariance [A, m, m], float64
+data/head.safetensors         a user's mean [A, m], covariance [A, m, m], noise [A], float64
 data/pack.safetensors         the pack as it is (a release)
 data/population.safetensors   the population model under it
 ```
@@ -61,9 +61,12 @@ def model_files(root: Path, address: PackAddress, mlflow_version: str) -> dict[s
         name, data = "data/pack.safetensors", pack.path
         about["kind"] = "release"
     else:
-        mean, covariance = pack.head(address.row, address.user_id)
+        head = pack.head(address.row, address.user_id)
         name = "data/head.safetensors"
-        data = save({"mean": mean, "covariance": covariance})
+        tensors = {"mean": head.mean, "covariance": head.covariance}
+        if head.noise is not None:
+            tensors["noise"] = head.noise
+        data = save(tensors)
         about |= {"kind": "user", "row": address.row, "user_id": address.user_id}
     return {
         "MLmodel": _mlmodel(about, mlflow_version).encode(),

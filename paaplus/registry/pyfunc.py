@@ -25,13 +25,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from paaplus.errors import NotFoundError, PackError, TrunkError
-from paaplus.heads import predict
+from paaplus.heads import Head, predict
 from paaplus.packs import Pack
 from paaplus.population import Population, load_population
 from paaplus.registry.layout import FORMAT, output_columns
-
-Head = tuple[NDArray[np.float64], NDArray[np.float64]]
-"""Mean [A, m] and covariance [A, m, m]."""
 
 
 class PopulationHeads:
@@ -69,11 +66,11 @@ class PopulationHeads:
     def _score(
         self, user_id: str, item_ids: list[str], features: NDArray[np.float32]
     ) -> NDArray[np.float64]:
-        mean, covariance = self._head(user_id)
+        head = self._head(user_id)
         rows = self._population.rows(item_ids, features)
         unseen = self._population.unseen_variance(item_ids)
-        noise = self._population.prior.noise
-        return np.concatenate(predict(mean, covariance, rows, noise, unseen), axis=1)
+        noise = self._population.prior.noise if head.noise is None else head.noise
+        return np.concatenate(predict(head.mean, head.covariance, rows, noise, unseen), axis=1)
 
     def _column(self, model_input: pd.DataFrame, name: str) -> list[Any]:
         if not isinstance(model_input, pd.DataFrame) or name not in model_input.columns:
@@ -109,7 +106,7 @@ def _load_pyfunc(path: str) -> PopulationHeads:
         )
     try:
         tensors = load_file(folder / "head.safetensors")
-        head = tensors["mean"], tensors["covariance"]
+        head = Head(tensors["mean"], tensors["covariance"], tensors.get("noise"))
     except (SafetensorError, KeyError, OSError) as error:
         raise PackError(
             f"{folder}: not a head ({type(error).__name__}: {error})", "download the model again"

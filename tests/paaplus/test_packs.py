@@ -25,12 +25,13 @@ MANIFEST = {
 }
 
 
-def heads(users, regressors=4, seed=0):
+def heads(users, regressors=4, seed=0, noisy=True):
     rng = np.random.default_rng(seed)
     half = rng.normal(size=(users, 3, regressors, regressors)).astype(np.float32)
     covariance = (half + half.swapaxes(-1, -2)).astype(np.float64)
     mean = rng.normal(size=(users, 3, regressors)).astype(np.float32).astype(np.float64)
-    return Heads(mean, covariance)
+    noise = rng.uniform(0.1, 2.0, (users, 3)).astype(np.float32).astype(np.float64)
+    return Heads(mean, covariance, noise if noisy else None)
 
 
 @settings(
@@ -40,9 +41,10 @@ def heads(users, regressors=4, seed=0):
     user_ids=st.lists(st.text(max_size=20), min_size=1, max_size=12, unique=True),
     regressors=st.integers(1, 6),
     seed=st.integers(0, 1000),
+    noisy=st.booleans(),
 )
-def test_round_trip(tmp_path, user_ids, regressors, seed):
-    given_heads = heads(len(user_ids), regressors, seed)
+def test_round_trip(tmp_path, user_ids, regressors, seed, noisy):
+    given_heads = heads(len(user_ids), regressors, seed, noisy)
     sha, rows = write_pack(tmp_path, given_heads, user_ids, MANIFEST)
     pack = open_pack(tmp_path, sha)
     assert pack.manifest == MANIFEST
@@ -51,9 +53,12 @@ def test_round_trip(tmp_path, user_ids, regressors, seed):
     for i, user_id in enumerate(user_ids):
         assert pack.row_of(user_id) == rows[user_id]
         assert pack.user_of(rows[user_id]) == user_id
-        mean, covariance = pack.head(rows[user_id], user_id)
-        np.testing.assert_array_equal(mean, given_heads.mean[i])
-        np.testing.assert_array_equal(covariance, given_heads.covariance[i])
+        head = pack.head(rows[user_id], user_id)
+        np.testing.assert_array_equal(head.mean, given_heads.mean[i])
+        np.testing.assert_array_equal(head.covariance, given_heads.covariance[i])
+        assert (head.noise is None) == (not noisy)
+        if noisy:
+            np.testing.assert_array_equal(head.noise, given_heads.noise[i])
     with pytest.raises(NotFoundError):
         pack.row_of("".join(user_ids) + "?")
 
@@ -69,7 +74,10 @@ def test_the_name_is_the_sha256_of_the_bytes(tmp_path):
 def test_equal_input_gives_equal_bytes_in_any_order(tmp_path):
     given_heads = heads(5)
     order = [3, 0, 4, 2, 1]
-    shuffled = Heads(given_heads.mean[order], given_heads.covariance[order])
+    assert given_heads.noise is not None
+    shuffled = Heads(
+        given_heads.mean[order], given_heads.covariance[order], given_heads.noise[order]
+    )
     ids = ["u0", "u1", "u2", "u3", "u4"]
     sha, _ = write_pack(tmp_path, given_heads, ids, MANIFEST)
     assert write_pack(tmp_path, shuffled, [ids[i] for i in order], MANIFEST)[0] == sha
@@ -142,7 +150,7 @@ def plant(root, content):
 
 def test_the_planted_file_is_a_pack(tmp_path):
     pack = open_pack(tmp_path, plant(tmp_path, save(tensors(), header())))
-    assert pack.head(0, "u")[0].tolist() == [[0, 0]] * 3
+    assert pack.head(0, "u").mean.tolist() == [[0, 0]] * 3
 
 
 @pytest.mark.parametrize(
@@ -167,6 +175,8 @@ def test_the_planted_file_is_a_pack(tmp_path):
             tensors(heads=np.zeros((2, 15), np.float32), user_offsets=np.array([0, 9, 1])), header()
         ),
         save(tensors(user_bytes=np.array([255], np.uint8)), header()),
+        save(tensors(noise=np.ones((2, 3), np.float32)), header()),
+        save(tensors(noise=np.ones((1, 3))), header()),
     ],
 )
 def test_the_right_sha_of_a_wrong_layout_is_refused(tmp_path, content):
@@ -185,6 +195,9 @@ def test_the_right_sha_of_a_wrong_layout_is_refused(tmp_path, content):
         (Heads(heads(1).mean, heads(1).covariance[:, :, :2]), ["a"]),
         (Heads(heads(1).mean * np.nan, heads(1).covariance), ["a"]),
         (Heads(heads(1).mean, heads(1).covariance + 1e39), ["a"]),
+        (Heads(heads(1).mean, heads(1).covariance, np.zeros((1, 3))), ["a"]),
+        (Heads(heads(1).mean, heads(1).covariance, np.full((1, 3), np.nan)), ["a"]),
+        (Heads(heads(1).mean, heads(1).covariance, np.ones((1, 2))), ["a"]),
     ],
 )
 def test_heads_that_make_no_pack_are_refused(tmp_path, wrong, user_ids):

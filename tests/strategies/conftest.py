@@ -24,6 +24,7 @@ CONFIG = StrategyConfig(epochs=3, batch_size=4, memory_size=6, memory_batch_size
 FORMS: dict[str, dict[str, Any]] = {
     "exact_ewc:diagonal": {"form": "diagonal"},
     "exact_ewc:low_rank": {"form": "low_rank", "rank": 3},
+    "exact_ewc:rank_0": {"form": "low_rank", "rank": 0},
     "exact_ewc:fixed": {"forgetting": "fixed", "half_life": 100.0},
     "exact_ewc:drift": {"forgetting": "drift"},
     "replay_ewc:empirical": {"fisher": "empirical"},

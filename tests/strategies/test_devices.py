@@ -57,6 +57,7 @@ def learned(strategy: Strategy, feed: Any) -> Arrays:
         "at rest": flatten(state, strategy.layout),
         "head": heads.mean,
         "head covariance": heads.covariance,
+        "noise": heads.noise,
         "baseline": calibration.mean,
         "baseline covariance": calibration.covariance,
         "the mean": strategy.mean(state),

@@ -112,7 +112,8 @@ def test_low_rank_with_all_axes_is_full_through_all_experiences(
 def test_diagonal_information_is_the_sum_of_squares_in_round_coordinates(
     prior: Prior, calibration: Prior, make_feed: Callable[..., Any]
 ) -> None:
-    small = build_strategy("exact_ewc", prior, calibration, StrategyConfig(form="diagonal"))
+    config = StrategyConfig(form="low_rank", rank=0)
+    small = build_strategy("exact_ewc", prior, calibration, config)
     feed, state = make_feed(["ann"]), small.initial_state(1)
     for _ in range(3):
         state = small.train(feed.step({"ann": 7}), state)

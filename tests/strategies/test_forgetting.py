@@ -287,7 +287,7 @@ def test_the_window_survives_being_written_down_to_the_bit(
         at_rest = flatten(state, strategy.layout)
         again = unflatten(at_rest, strategy.layout, dtype=strategy.dtype)
         assert torch.equal(again["errors"], state["errors"])
-        assert at_rest.shape[1] == WINDOW + 3 * (28 + 7 + 6 + 3)
+        assert at_rest.shape[1] == WINDOW + 3 * (28 + 7 + 6 + 3 + 2)
 
 
 @settings(
