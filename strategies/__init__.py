@@ -37,7 +37,7 @@ def build_strategy(
         config: Settings; None for the defaults.
 
     Raises:
-        ConfigError: Unknown name.
+        ConfigError: Unknown name, or no such device.
     """
     if name not in STRATEGIES:
         raise ConfigError(f"strategy {name!r} is unknown", f"choose one of {sorted(STRATEGIES)}")

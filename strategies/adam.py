@@ -7,14 +7,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from paaplus.devices import open_device
 from paaplus.heads import Heads
 from paaplus.population.prior import Prior
-from strategies.base import Calibration
+from strategies.base import Calibration, stack
 from strategies.config import StrategyConfig
 from strategies.coordinates import Coordinates
 from strategies.penalties import EmpiricalEWC, GaussianEWC
 from strategies.reservoir import CohortReplay
-from strategies.state import CohortState, Layout, gather, scatter
+from strategies.state import (
+    CohortState,
+    Layout,
+    empty_memory,
+    gather,
+    scatter,
+    to_numpy,
+    zero_state,
+)
 from strategies.template import CohortTemplate
 from streams.experiences import CohortExperience
 
@@ -49,8 +58,9 @@ class AdamStrategy:
     ) -> None:
         self.name = name
         self.dtype = torch.float64 if config.dtype == "float64" else torch.float32
+        self.device = open_device(config.device, "strategy")
         self._prior, self._config = prior, config
-        self._coordinates = Coordinates(prior, self.dtype)
+        self._coordinates = Coordinates(prior, self.dtype, self.device)
         self._replay, self._penalty = replay, penalty
         self._calibration = Calibration(calibration, prior.noise)
         shape = prior.mean.shape
@@ -61,19 +71,15 @@ class AdamStrategy:
 
     def initial_state(self, users: int) -> CohortState:
         """The population's mean, the prior's importance, an empty memory."""
-        state = self._calibration.initial_state(users, self.dtype)
-        attributes, width = self._prior.mean.shape
-        state["weight"] = torch.zeros(users, attributes, width, dtype=self.dtype)
-        state["fisher"] = torch.zeros_like(state["weight"])
+        state = zero_state(self.layout, users, dtype=self.dtype, device=self.device)
         if self._penalty is not None:
             # The prior is what an experience before the first would have left: its precision, 1, times the
             # noise, in rows; empirical importances are of means over rows.
             rows = self._config.prior_rows if self._penalty is EmpiricalEWC else 1.0
-            weighed = torch.from_numpy(self._prior.noise / rows).to(self.dtype)
-            state["importance"] = weighed[None, :, None].expand(state["weight"].shape).clone()
+            weighed = np.broadcast_to(self._prior.noise[:, None] / rows, self._prior.mean.shape)
+            state["importance"] = stack(weighed, users, dtype=self.dtype, device=self.device)
         if self._replay:
-            state["memory_seq"] = torch.zeros(users, 0, dtype=torch.int64)
-            state["memory_key"] = torch.zeros(users, 0, dtype=torch.float64)
+            state |= empty_memory(users, device=self.device)
         return state
 
     def train(self, experience: CohortExperience, state: CohortState) -> CohortState:
@@ -92,9 +98,8 @@ class AdamStrategy:
 
     def heads(self, state: CohortState) -> Heads:
         """Trained weights; covariance by Laplace with the diagonal Fisher: L (1 + F)^-1 L'."""
-        fisher = state["fisher"].cpu().to(torch.float64).numpy()
-        noise = self._calibration.noise(state)
-        return self._coordinates.heads(state["weight"], 1 / (1 + fisher), noise)
+        spread, noise = 1 / (1 + to_numpy(state["fisher"])), self._calibration.noise(state)
+        return self._coordinates.heads(state["weight"], spread, noise)
 
     def mean(self, state: CohortState) -> NDArray[np.float64]:
         """The mean of `heads`."""
@@ -133,5 +138,5 @@ class AdamStrategy:
     def _fisher(self, experience: CohortExperience) -> Tensor:
         """Fisher information of the new rows, label-free: sum of w x^2 / noise, [U * A, m]."""
         rows = experience.rows
-        noise = torch.from_numpy(self._prior.noise).to(rows.x).repeat(len(rows.seq))
+        noise = rows.x.new_tensor(self._prior.noise).repeat(len(rows.seq))
         return (rows.w * rows.x**2).sum(dim=1) / noise[:, None]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import math
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from paaplus.heads import Heads, unpack_lower
 from paaplus.population.noise import user_noise
 from paaplus.population.prior import Prior
-from strategies.state import CohortState, Layout
+from strategies.state import CohortState, Layout, to_numpy
 from streams.experiences import CohortExperience, RowBlock
 
 HEAD = 3
@@ -25,6 +26,8 @@ class Strategy(Protocol):
     name: str
     layout: Layout
     dtype: torch.dtype
+    device: torch.device
+    """Where states and experiences lie."""
 
     def initial_state(self, users: int) -> CohortState:
         """The state before any feedback: the population's."""
@@ -45,7 +48,8 @@ class Strategy(Protocol):
 class Calibration:
     """Sufficient statistics of [1, p, delta] over ratings, carried in every state: the baseline of the gate.
 
-    Ratings are told by their intercept of 1: other feedback says nothing of a user's own mean.
+    They begin at zero. Ratings are told by their intercept of 1: other feedback says nothing of a user's own
+    mean.
 
     They also tell how much the user's ratings scatter.
 
@@ -61,12 +65,6 @@ class Calibration:
             "calibration_gram": (attributes, HEAD * (HEAD + 1) // 2),
             "calibration_moment": (attributes, HEAD),
             "calibration_tally": (attributes, 2),  # sum of squares, count
-        }
-
-    def initial_state(self, users: int, dtype: torch.dtype) -> CohortState:
-        """No rows yet."""
-        return {
-            name: torch.zeros(users, *shape, dtype=dtype) for name, shape in self.layout.items()
         }
 
     def update(self, rows: RowBlock, state: CohortState) -> CohortState:
@@ -88,7 +86,7 @@ class Calibration:
     def noise(self, state: CohortState) -> NDArray[np.float64]:
         """Variance of one rating of each user around the own head, [U, A]."""
         gram, moment, tally = (
-            _numpy(state[f"calibration_{part}"]) for part in ("gram", "moment", "tally")
+            to_numpy(state[f"calibration_{part}"]) for part in ("gram", "moment", "tally")
         )
         return user_noise(self._prior, self._noise, unpack_lower(gram), moment, tally)
 
@@ -124,19 +122,28 @@ def accumulate(
 
 def statistics_heads(prior: Prior, gram: Tensor, moment: Tensor) -> Heads:
     """Posterior heads of packed statistics."""
-    return Heads(*prior.posterior(unpack_lower(_numpy(gram)).astype(np.float64), _numpy(moment)))
+    return Heads(
+        *prior.posterior(unpack_lower(to_numpy(gram)).astype(np.float64), to_numpy(moment))
+    )
 
 
 def statistics_mean(prior: Prior, gram: Tensor, moment: Tensor) -> NDArray[np.float64]:
     """Their mean alone."""
-    return prior.posterior_mean(unpack_lower(_numpy(gram)).astype(np.float64), _numpy(moment))
+    return prior.posterior_mean(unpack_lower(to_numpy(gram)).astype(np.float64), to_numpy(moment))
 
 
-def _numpy(tensor: Tensor) -> NDArray[np.float64]:
-    array: NDArray[np.float64] = tensor.detach().cpu().to(torch.float64).numpy()
-    return array
+def unpacked(packed: Tensor) -> Tensor:
+    """`unpack_lower` where the tensor lies: [.., m(m+1)/2] -> [.., m, m]."""
+    width = math.isqrt(2 * packed.shape[-1])
+    row, column = torch.tril_indices(width, width, device=packed.device)
+    matrix = packed.new_empty(*packed.shape[:-1], width, width)
+    matrix[..., row, column] = packed
+    matrix[..., column, row] = packed
+    return matrix
 
 
-def stack(array: NDArray[Any], users: int, dtype: torch.dtype) -> Tensor:
+def stack(
+    array: NDArray[np.float64], users: int, *, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     """The same array for every user: [U, …]."""
-    return torch.from_numpy(np.array(array)).to(dtype).expand(users, *array.shape).clone()
+    return torch.tensor(array, dtype=dtype, device=device).expand(users, *array.shape).clone()

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from paaplus.heads import Heads
 from paaplus.population.prior import Prior
-from strategies.base import Calibration
+from strategies.base import Calibration, unpacked
 from strategies.coordinates import Coordinates
-from strategies.state import CohortState, Layout
+from strategies.state import CohortState, Layout, to_numpy, zero_state
 from strategies.template import CohortTemplate
 from streams.experiences import CohortExperience
 
@@ -70,30 +70,34 @@ class CompactEWC:
         calibration: For the baseline.
         rank: Axes with full information among them, 0..m.
         dtype: Of the arithmetic.
+        device: Of the arithmetic.
     """
 
     name = "exact_ewc"
 
-    def __init__(self, prior: Prior, calibration: Prior, rank: int, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+    def __init__(
+        self,
+        prior: Prior,
+        calibration: Prior,
+        rank: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        self.dtype, self.device = dtype, device
         self._prior = prior
-        self._coordinates = Coordinates(prior, dtype)
+        self._coordinates = Coordinates(prior, dtype, device)
         self._calibration = Calibration(calibration, prior.noise)
         attributes, width = prior.mean.shape
         self._rank = min(rank, width)
-        self._lower = torch.tril_indices(self._rank, self._rank)
         self.layout: Layout = {"weight": (attributes, width)}
         if self._rank:
-            self.layout["block"] = (attributes, self._lower.shape[1])
+            self.layout["block"] = (attributes, self._rank * (self._rank + 1) // 2)
         self.layout["diagonal"] = (attributes, width - self._rank)
         self.layout |= self._calibration.layout
 
     def initial_state(self, users: int) -> CohortState:
         """The prior: weight 0, precision 1. What is kept is the information beyond the prior's."""
-        return {
-            name: torch.zeros(users, *shape, dtype=self.dtype)
-            for name, shape in self.layout.items()
-        }
+        return zero_state(self.layout, users, dtype=self.dtype, device=self.device)
 
     def train(self, experience: CohortExperience, state: CohortState) -> CohortState:
         """One exact step for every user."""
@@ -102,7 +106,7 @@ class CompactEWC:
         result = dict(state) | self._calibration.update(experience.rows, state)
         if not int(experience.rows.counts().sum()):
             return {name: tensor.clone() for name, tensor in result.items()}
-        noise = torch.from_numpy(self._prior.noise).to(self.dtype).repeat(users)
+        noise = experience.rows.x.new_tensor(self._prior.noise).repeat(users)
         template = CompactTemplate(
             weight=state["weight"].reshape(blocks, 1, width),
             block=self._block(state).reshape(blocks, rank, rank),
@@ -113,20 +117,20 @@ class CompactEWC:
         result["weight"] = template.model.weight.detach().reshape(users, attributes, width)
         result["diagonal"] = (template.diagonal - 1.0).reshape(users, attributes, width - rank)
         if rank:
-            beyond = template.block - torch.eye(rank, dtype=self.dtype)
-            packed = beyond[:, self._lower[0], self._lower[1]]
-            result["block"] = packed.reshape(users, attributes, -1)
+            beyond = template.block - self._eye(template.block)
+            row, column = torch.tril_indices(rank, rank, device=beyond.device)
+            result["block"] = beyond[:, row, column].reshape(users, attributes, -1)
         return result
 
     def heads(self, state: CohortState) -> Heads:
         """The posterior as far as it is kept."""
-        diagonal = (1.0 / (1.0 + state["diagonal"])).cpu().to(torch.float64).numpy()
+        diagonal = to_numpy(1.0 / (1.0 + state["diagonal"]))
         noise = self._calibration.noise(state)
         if not self._rank:
             return self._coordinates.heads(state["weight"], diagonal, noise)
         users, attributes, width = state["weight"].shape
         covariance = np.zeros((users, attributes, width, width))
-        block = self._block(state).cpu().to(torch.float64).numpy()
+        block = to_numpy(self._block(state))
         covariance[:, :, : self._rank, : self._rank] = np.linalg.inv(block)
         beyond = np.arange(self._rank, width)
         covariance[:, :, beyond, beyond] = diagonal
@@ -142,12 +146,10 @@ class CompactEWC:
 
     def _block(self, state: CohortState) -> Tensor:
         """[U, A, q, q], with the prior's."""
-        users, attributes = state["weight"].shape[:2]
-        block = torch.eye(self._rank, dtype=self.dtype).repeat(users, attributes, 1, 1)
         if self._rank:
-            row, column = self._lower
-            packed = state["block"]
-            block[:, :, row, column] += packed
-            beside = row != column
-            block[:, :, column[beside], row[beside]] += packed[:, :, beside]
-        return block
+            return unpacked(state["block"]) + self._eye(state["block"])
+        return state["weight"].new_zeros(*state["weight"].shape[:2], 0, 0)
+
+    def _eye(self, like: Tensor) -> Tensor:
+        """The prior's precision among the leading axes, [q, q]."""
+        return torch.eye(self._rank, dtype=like.dtype, device=like.device)

@@ -31,7 +31,8 @@ class StrategyConfig:
         fisher: `gaussian`, the exact information of the rows, or `empirical`, stock Avalanche's.
         prior_rows: With `empirical`, the rows of an experience at which the prior weighs as in Bayes' rule.
         seed: Of the reservoirs.
-        device: `cpu` or `cuda`, of full heads; linear heads are so few numbers that they stay on the CPU.
+        device: `cpu`, `cuda` or `cuda:1`, of the arithmetic. States and experiences of linear heads lie
+            there; those of full heads are on the CPU and come there a chunk at a time.
         dtype: `float32` or `float64`, of the arithmetic; None: what suits the strategy.
     """
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from paaplus.heads import Heads
 from paaplus.population.prior import Prior
+from strategies.state import to_numpy
 from streams.experiences import CohortExperience, RowBlock
 
 
@@ -23,17 +24,18 @@ class Coordinates:
     Args:
         prior: Over A attributes with m regressors.
         dtype: Of the turned rows.
+        device: Where they lie.
     """
 
-    def __init__(self, prior: Prior, dtype: torch.dtype) -> None:
+    def __init__(self, prior: Prior, dtype: torch.dtype, device: torch.device) -> None:
         width = prior.mean.shape[1]
         spread = np.eye(width)[None] if prior.spread is None else prior.spread
         spread = np.broadcast_to(spread, prior.covariance.shape)
         self.root = np.stack([_root(*pair) for pair in zip(prior.covariance, spread, strict=True)])
         self.mean = prior.mean
         self.shape = prior.mean.shape
-        self._root = torch.from_numpy(self.root).to(dtype)
-        self._mean = torch.from_numpy(prior.mean.copy()).to(dtype)
+        self._root = torch.tensor(self.root, dtype=dtype, device=device)
+        self._mean = torch.tensor(prior.mean, dtype=dtype, device=device)
 
     def turn(self, rows: RowBlock) -> RowBlock:
         """Rows x L, targets less the population's score; U users of A attributes."""
@@ -56,9 +58,8 @@ class Coordinates:
 
     def mean_of(self, v: Tensor) -> NDArray[np.float64]:
         """Weights [U, A, m] of round weights v [U, A, m]."""
-        weights = v.detach().cpu().to(torch.float64).numpy()
-        mean: NDArray[np.float64] = self.mean + np.einsum("amk,uak->uam", self.root, weights)
-        return mean
+        turned: NDArray[np.float64] = np.einsum("amk,uak->uam", self.root, to_numpy(v))
+        return self.mean + turned
 
     def heads(
         self, v: Tensor, covariance: NDArray[np.float64], noise: NDArray[np.float64]

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from paaplus.devices import open_device
 from paaplus.errors import ConfigError
 from paaplus.heads import Heads
 from paaplus.population.prior import Prior
@@ -28,7 +29,7 @@ from strategies.base import (
 from strategies.compact import LEADING, CompactEWC
 from strategies.config import StrategyConfig
 from strategies.forgetting import build_forgetting
-from strategies.state import CohortState, Layout
+from strategies.state import CohortState, Layout, zero_state
 from strategies.template import CohortTemplate
 from streams.experiences import CohortExperience
 
@@ -43,7 +44,7 @@ class InformationTemplate(CohortTemplate):
 
     def __init__(self, *, gram: Tensor, moment: Tensor) -> None:
         users, attributes, width = moment.shape
-        weight = torch.zeros(users * attributes, 1, width, dtype=moment.dtype)
+        weight = moment.new_zeros(users * attributes, 1, width)
         super().__init__(weight=weight, learning_rate=1.0, epochs=1, batch_size=1)
         self.gram, self.moment = gram, moment
 
@@ -59,16 +60,17 @@ class ExactEWC:
     Args:
         prior: Of the heads.
         calibration: For the baseline.
-        config: Of it, `dtype`, `forgetting` and `half_life` matter.
+        config: Of it, `dtype`, `device`, `forgetting` and `half_life` matter.
     """
 
     name = "exact_ewc"
 
     def __init__(self, prior: Prior, calibration: Prior, config: StrategyConfig) -> None:
         self.dtype = torch.float32 if config.dtype == "float32" else torch.float64
+        self.device = open_device(config.device, "strategy")
         self._prior = prior
         self._calibration = Calibration(calibration, prior.noise)
-        self._forgetting = build_forgetting(prior, config)
+        self._forgetting = build_forgetting(prior, config, self.device)
         attributes, width = prior.mean.shape
         self.layout: Layout = {
             "gram": (attributes, width * (width + 1) // 2),
@@ -79,10 +81,7 @@ class ExactEWC:
 
     def initial_state(self, users: int) -> CohortState:
         """No rows yet."""
-        return {
-            name: torch.zeros(users, *shape, dtype=self.dtype)
-            for name, shape in self.layout.items()
-        }
+        return zero_state(self.layout, users, dtype=self.dtype, device=self.device)
 
     def train(self, experience: CohortExperience, state: CohortState) -> CohortState:
         """Forget what has to be forgotten, then add the experience's rows."""
@@ -118,4 +117,5 @@ def build(prior: Prior, calibration: Prior, config: StrategyConfig) -> Strategy:
         )
     rank = config.rank if config.form == "low_rank" else LEADING
     dtype = torch.float32 if config.dtype == "float32" else torch.float64
-    return CompactEWC(prior, calibration, rank, dtype)
+    device = open_device(config.device, "strategy")
+    return CompactEWC(prior, calibration, rank, dtype, device)

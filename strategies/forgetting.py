@@ -20,11 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from paaplus.heads import unpack_lower
 from paaplus.population.prior import Prior
-from strategies.base import accumulate
+from strategies.base import accumulate, unpacked
 from strategies.config import StrategyConfig
-from strategies.state import CohortState, Layout, gather
+from strategies.state import CohortState, Layout, gather, to_numpy
 from streams.experiences import RowBlock
 
 if TYPE_CHECKING:
@@ -93,22 +92,26 @@ class WhenDrifting:
 
     Args:
         prior: Of the heads.
+        device: Where the states lie.
     """
 
-    def __init__(self, prior: Prior) -> None:
+    def __init__(self, prior: Prior, device: torch.device) -> None:
         self.layout: Layout = {"errors": (WINDOW,)}
-        self._noise = torch.from_numpy(prior.noise)
-        self._precision = torch.linalg.inv(torch.from_numpy(prior.covariance))
-        self._pull = (self._precision @ torch.from_numpy(prior.mean)[..., None])[..., 0]
+        mean, covariance, self._noise = (
+            torch.tensor(part, dtype=torch.float64, device=device)
+            for part in (prior.mean, prior.covariance, prior.noise)
+        )
+        self._precision = torch.linalg.inv(covariance)
+        self._pull = (self._precision @ mean[..., None])[..., 0]
 
     def forget(self, rows: RowBlock, state: CohortState) -> CohortState:
         """Discounted where the test fires and the new rows bear it out; the window has their errors."""
         series = _newest_last(torch.cat([state["errors"], self.errors(rows, state)], dim=1))
-        fired = torch.from_numpy(alarms(series.numpy().astype(np.float64)))
+        fired = torch.from_numpy(alarms(to_numpy(series))).to(series.device)
         users = torch.nonzero(fired & (rows.counts() > 0))[:, 0]
         if not len(users):
             return state | {"errors": series[:, -WINDOW:]}
-        gamma = torch.ones(state["gram"].shape[:2], dtype=torch.float64)
+        gamma = torch.ones_like(state["gram"][:, :, 0], dtype=torch.float64)
         gamma[users] = self.likeliest(rows.take(users, rows.seq.shape[1]), gather(state, users))
         series[(gamma < 1).any(dim=1)] = 0.0
         return state | discounted(state, gamma) | {"errors": series[:, -WINDOW:]}
@@ -147,7 +150,7 @@ class WhenDrifting:
         )
         scores[0] += STAYS
         best = scores.argmax(dim=0)
-        return torch.tensor(GRID, dtype=torch.float64)[best]
+        return scores.new_tensor(GRID)[best]
 
     def _evidence(self, gram: Tensor, moment: Tensor) -> Tensor:
         """Log evidence of statistics but for terms in y alone: (pull' P^-1 pull - log |P|) / 2, [U, A]."""
@@ -160,7 +163,7 @@ class WhenDrifting:
 
     def _posterior(self, gram: Tensor, moment: Tensor) -> tuple[Tensor, Tensor]:
         """Precision P [U, A, m, m] and P times the mean, [U, A, m], in float64."""
-        whole = torch.from_numpy(unpack_lower(gram.to(torch.float64).numpy()))
+        whole = unpacked(gram.to(torch.float64))
         return (
             self._precision + whole / self._noise[:, None, None],
             self._pull + moment.to(torch.float64) / self._noise[:, None],
@@ -214,8 +217,8 @@ def _newest_last(errors: Tensor) -> Tensor:
     return errors.gather(1, order)
 
 
-def build_forgetting(prior: Prior, config: StrategyConfig) -> Forgetting:
+def build_forgetting(prior: Prior, config: StrategyConfig, device: torch.device) -> Forgetting:
     """What `config.forgetting` names."""
     if config.forgetting == "fixed":
         return HalfLife(config.half_life)
-    return WhenDrifting(prior) if config.forgetting == "drift" else Never()
+    return WhenDrifting(prior, device) if config.forgetting == "drift" else Never()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from paaplus.devices import open_device
 from paaplus.errors import ConfigError
 from paaplus.physique_head import PhysiqueHeads
 from strategies.config import StrategyConfig
@@ -17,7 +18,7 @@ from strategies.ewc import kind_of
 from strategies.penalties import GaussianEWC, PriorPenalty
 from strategies.reservoir import CohortReplay
 from strategies.stacked_mlp import StackedMLP
-from strategies.state import MEMORY, CohortState, Layout, gather, scatter
+from strategies.state import MEMORY, CohortState, Layout, empty_memory, gather, scatter
 from strategies.template import CohortTemplate
 from streams.experiences import CohortExperience, RowBlock
 
@@ -107,7 +108,7 @@ class FullHeadStrategy:
         chunk: Users who are trained together; None: as many as fit `CHUNK_BYTES`.
 
     Raises:
-        ConfigError: Unknown name, or a setting out of range.
+        ConfigError: Unknown name, a setting out of range, or no such device.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class FullHeadStrategy:
             raise ConfigError(f"prior {prior}, chunk {chunk}", "prior >= 0 and chunk >= 1")
         self.name = name
         self.dtype = torch.float64 if config.dtype == "float64" else torch.float32
-        self.device = torch.device(config.device)
+        self.device = open_device(config.device, "strategy")
         self._initial = {k: v.to(self.dtype) for k, v in initial.trained.items()}
         self._frozen = {k: v.to(self.device, self.dtype) for k, v in initial.frozen.items()}
         self._config, self._prior = config, prior
@@ -140,10 +141,9 @@ class FullHeadStrategy:
         """The initial weights, the prior's importance, an empty memory; on the CPU."""
         state = {k: v.expand(users, *v.shape).clone() for k, v in self._initial.items()}
         for key in self.layout.keys() - self._initial.keys():
-            state[key] = torch.full((users, *self.layout[key]), self._prior, dtype=self.dtype)
+            state[key] = torch.full_like(state[key.removeprefix(IMPORTANCE)], self._prior)
         if self.name in REPLAYED:
-            state["memory_seq"] = torch.zeros(users, 0, dtype=torch.int64)
-            state["memory_key"] = torch.zeros(users, 0, dtype=torch.float64)
+            state |= empty_memory(users, device="cpu")
         return state
 
     def train(self, experience: CohortExperience, state: CohortState) -> CohortState:
@@ -165,7 +165,7 @@ class FullHeadStrategy:
     def scores(self, state: CohortState, x: Tensor) -> Tensor:
         """Scores [U, n, A] in 0..10 of rows x [U, n, d], or [1, n, d] for all users alike."""
         parts = []
-        for users in torch.split(torch.arange(len(state["weight1"])), self.chunk):
+        for users in torch.split(torch.arange(len(state["weight1"]), device="cpu"), self.chunk):
             model = StackedMLP(len(users), self._initial, self._frozen)
             model.bind(self._here(state, _span(users)))
             rows = x.expand(len(users), -1, -1) if len(x) == 1 else x[users]

@@ -1,7 +1,8 @@
 """Joint training: all of a user's ratings again at every experience, solved by least squares.
 
 The upper bound that continual strategies are measured against (Chaudhry et al. 2018 call it the oracle). It
-shares no arithmetic with `exact_ewc`: rows and the prior's square root are stacked and solved by QR.
+shares no arithmetic with `exact_ewc`: rows and the prior's square root are stacked and solved by QR, one user
+after the other and on the CPU, wherever the state lies.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from paaplus.devices import open_device
 from paaplus.heads import Heads, unpack_lower
 from paaplus.population.prior import Prior, block_diagonal
 from strategies.base import Calibration, Strategy, stack
 from strategies.config import StrategyConfig
-from strategies.state import CohortState, Layout
+from strategies.state import CohortState, Layout, empty_memory, to_numpy, zero_state
 from streams.experiences import EMPTY, CohortExperience
 
 
@@ -25,13 +27,14 @@ class Joint:
     Args:
         prior: Of the heads.
         calibration: For the baseline.
-        config: Only `dtype` matters.
+        config: Of it, `dtype` and `device` matter.
     """
 
     name = "joint"
 
     def __init__(self, prior: Prior, calibration: Prior, config: StrategyConfig) -> None:
         self.dtype = torch.float32 if config.dtype == "float32" else torch.float64
+        self.device = open_device(config.device, "strategy")
         self._prior = prior
         self._calibration = Calibration(calibration, prior.noise)
         attributes, width = prior.mean.shape
@@ -48,44 +51,41 @@ class Joint:
 
     def initial_state(self, users: int) -> CohortState:
         """The prior, and an empty memory."""
-        state = self._calibration.initial_state(users, self.dtype)
-        state["mean"] = stack(self._prior.mean, users, self.dtype)
-        state["covariance"] = stack(self._start, users, self.dtype)
-        state["memory_seq"] = torch.zeros(users, 0, dtype=torch.int64)
-        state["memory_key"] = torch.zeros(users, 0, dtype=torch.float64)
-        return state
+        dtype, device = self.dtype, self.device
+        state = zero_state(self._calibration.layout, users, dtype=dtype, device=device)
+        state["mean"] = stack(self._prior.mean, users, dtype=dtype, device=device)
+        state["covariance"] = stack(self._start, users, dtype=dtype, device=device)
+        return state | empty_memory(users, device=self.device)
 
     def train(self, experience: CohortExperience, state: CohortState) -> CohortState:
         """Solve on all rows of each user who has new ones."""
-        result = {name: tensor.clone() for name, tensor in state.items()}
-        result |= self._calibration.update(experience.rows, state)
-        attributes = len(self._prior.mean)
+        mean, covariance = (to_numpy(state[part]).copy() for part in ("mean", "covariance"))
         x, y, w = (
-            torch.cat([getattr(experience.memory, part), getattr(experience.rows, part)], dim=1)
-            .to(torch.float64)
-            .numpy()
+            to_numpy(
+                torch.cat([getattr(experience.memory, part), getattr(experience.rows, part)], 1)
+            )
             for part in ("x", "y", "w")
         )
+        attributes = len(self._prior.mean)
         for user in torch.nonzero(experience.rows.counts()).reshape(-1).tolist():
             mine = slice(user * attributes, (user + 1) * attributes)
-            mean, covariance = self._solve(x[mine], y[mine], w[mine])
-            result["mean"][user] = torch.from_numpy(mean)
-            result["covariance"][user] = torch.from_numpy(covariance[:, *self._lower])
+            mean[user], whole = self._solve(x[mine], y[mine], w[mine])
+            covariance[user] = whole[:, *self._lower]
+        result = self._calibration.update(experience.rows, state)
+        result["mean"] = torch.from_numpy(mean).to(state["mean"])
+        result["covariance"] = torch.from_numpy(covariance).to(state["covariance"])
         result["memory_seq"] = _together(experience.memory.seq, experience.rows.seq)
-        result["memory_key"] = torch.zeros(result["memory_seq"].shape, dtype=torch.float64)
+        result["memory_key"] = torch.zeros_like(result["memory_seq"], dtype=torch.float64)
         return result
 
     def heads(self, state: CohortState) -> Heads:
         """The solution."""
-        mean, packed = (
-            state[name].cpu().to(torch.float64).numpy() for name in ("mean", "covariance")
-        )
+        mean, packed = to_numpy(state["mean"]), to_numpy(state["covariance"])
         return Heads(mean, unpack_lower(packed), self._calibration.noise(state))
 
     def mean(self, state: CohortState) -> NDArray[np.float64]:
         """The mean of `heads`."""
-        mean: NDArray[np.float64] = state["mean"].cpu().to(torch.float64).numpy()
-        return mean
+        return to_numpy(state["mean"])
 
     def calibration(self, state: CohortState) -> Heads:
         """The users' mean and slope alone."""

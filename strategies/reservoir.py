@@ -14,7 +14,7 @@ from avalanche.training.plugins import SupervisedPlugin
 from torch import Tensor
 
 from strategies.template import Batch, CohortTemplate, batches
-from streams.experiences import EMPTY, CohortExperience
+from streams.experiences import EMPTY, CohortExperience, blocks_of
 
 
 class CohortReplay(SupervisedPlugin):
@@ -59,7 +59,7 @@ class CohortReplay(SupervisedPlugin):
             for number, parts in enumerate(old):
                 users = torch.nonzero(chosen == number).reshape(-1)
                 per_user = len(batch[0]) // len(held)
-                blocks = (users[:, None] * per_user + torch.arange(per_user)).reshape(-1)
+                blocks = blocks_of(users, per_user)
                 for target, part in zip(replayed, parts[:3], strict=True):
                     target[blocks, : part.shape[1]] = part[blocks]
             result.append(_behind(batch, replayed))
@@ -78,23 +78,29 @@ def update_reservoirs(experience: CohortExperience, size: int, seed: int) -> tup
     Returns:
         Numbers int64 [U, M] (-1 = empty) and keys float64 [U, M], M <= size.
     """
-    keys = torch.full(experience.rows.seq.shape, -1.0, dtype=torch.float64)
-    counts = experience.rows.counts()
-    for u, (user_id, count) in enumerate(zip(experience.user_ids, counts.tolist(), strict=True)):
-        keys[u, :count] = reservoir_keys(seed, user_id, int(experience.step[u]), count)
+    numbers = experience.rows.seq
+    drawn = torch.full(numbers.shape, -1.0, dtype=torch.float64, device="cpu")
+    steps, counts = experience.step.tolist(), experience.rows.counts().tolist()
+    users = zip(experience.user_ids, steps, counts, strict=True)
+    for u, (user_id, step, count) in enumerate(users):
+        drawn[u, :count] = reservoir_keys(seed, user_id, step, count)
     old = torch.where(experience.memory.seq == EMPTY, -1.0, experience.memory_key)
-    every_key = torch.cat([keys, old], dim=1)
-    every_seq = torch.cat([experience.rows.seq, experience.memory.seq], dim=1)
+    every_key = torch.cat([drawn.to(numbers.device), old], dim=1)
+    every_seq = torch.cat([numbers, experience.memory.seq], dim=1)
     sorted_keys, order = every_key.sort(dim=1, descending=True, stable=True)
     kept = sorted_keys[:, :size]
-    numbers = every_seq.gather(1, order)[:, :size]
-    return torch.where(kept < 0, EMPTY, numbers), kept.clamp(min=0)
+    held = every_seq.gather(1, order)[:, :size]
+    return torch.where(kept < 0, EMPTY, held), kept.clamp(min=0)
 
 
 def reservoir_keys(seed: int, user_id: str, step: int, count: int) -> Tensor:
-    """Keys in 0..1 of a user's new rows: a function of the user and the step alone, float64 [count]."""
-    generator = torch.Generator().manual_seed(reservoir_seed(seed, user_id, step))
-    return torch.rand(count, generator=generator, dtype=torch.float32).to(torch.float64)
+    """Keys in 0..1 of a user's new rows: a function of the user and the step alone, float64 [count].
+
+    Drawn on the CPU, so that a memory holds the same rows wherever it lies.
+    """
+    generator = torch.Generator("cpu").manual_seed(reservoir_seed(seed, user_id, step))
+    drawn = torch.rand(count, generator=generator, dtype=torch.float32, device=generator.device)
+    return drawn.to(torch.float64)
 
 
 def reservoir_seed(seed: int, user_id: str, step: int) -> int:

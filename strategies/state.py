@@ -25,6 +25,30 @@ Layout = dict[str, tuple[int, ...]]
 """Name -> shape per user, in the order in which a vector at rest holds them."""
 
 
+def zero_state(
+    layout: Layout, users: int, *, dtype: torch.dtype, device: torch.device
+) -> CohortState:
+    """Zeros for U users."""
+    return {
+        name: torch.zeros(users, *shape, dtype=dtype, device=device)
+        for name, shape in layout.items()
+    }
+
+
+def empty_memory(users: int, *, device: str | torch.device) -> CohortState:
+    """A replay memory without a row: [U, 0]."""
+    return {
+        name: torch.zeros(users, 0, dtype=dtype, device=device)
+        for name, dtype in zip(MEMORY, (torch.int64, torch.float64), strict=True)
+    }
+
+
+def to_numpy(tensor: Tensor) -> NDArray[np.float64]:
+    """The same numbers on the CPU; the same memory, where they are float64 there already."""
+    array: NDArray[np.float64] = tensor.detach().to("cpu", torch.float64).numpy()
+    return array
+
+
 def flatten(state: Mapping[str, Tensor], layout: Layout) -> NDArray[np.float32]:
     """Vectors [U, P] of a state without its memory; the inverse of `unflatten` but for rounding."""
     parts = [
@@ -34,9 +58,13 @@ def flatten(state: Mapping[str, Tensor], layout: Layout) -> NDArray[np.float32]:
 
 
 def unflatten(
-    matrix: NDArray[np.float32], layout: Layout, *, dtype: torch.dtype, device: str = "cpu"
+    matrix: NDArray[np.float32],
+    layout: Layout,
+    *,
+    dtype: torch.dtype,
+    device: str | torch.device = "cpu",
 ) -> CohortState:
-    """A state from vectors [U, P].
+    """A state from vectors [U, P], in one copy to the device.
 
     Raises:
         ValueError: The vectors are not as long as the layout says.

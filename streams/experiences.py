@@ -42,16 +42,26 @@ class RowBlock:
     def take(self, users: Tensor, most: int) -> RowBlock:
         """The blocks of some users [U'], and their first `most` rows."""
         per_user = len(self.x) // max(len(self.seq), 1)
-        blocks = (users[:, None] * per_user + torch.arange(per_user)).reshape(-1)
+        blocks = blocks_of(users, per_user)
         cut = slice(most)
         return RowBlock(
             self.x[blocks][:, cut], self.y[blocks][:, cut], self.w[blocks][:, cut],
             self.seq[users][:, cut],
         )  # fmt: skip
 
+    def to(self, device: str | torch.device, dtype: torch.dtype) -> RowBlock:
+        """The rows on another device, their numbers too; `dtype` is that of x, y and w."""
+        x, y, w = (tensor.to(device, dtype) for tensor in (self.x, self.y, self.w))
+        return RowBlock(x, y, w, self.seq.to(device))
+
     def counts(self) -> Tensor:
         """Rows of each user, int64 [U]."""
         return (self.seq != EMPTY).sum(dim=1)
+
+
+def blocks_of(users: Tensor, each: int) -> Tensor:
+    """Numbers of the blocks of some users [U'] with so many each: int64 [U' * each]."""
+    return (users[:, None] * each + torch.arange(each, device=users.device)).reshape(-1)
 
 
 class CohortExperience(DatasetExperience):
@@ -87,7 +97,7 @@ class CohortExperience(DatasetExperience):
         rows, memory = self.rows.counts()[users], self.memory.counts()[users]
         most, held = _most(rows), _most(memory)
         return CohortExperience(
-            [self.user_ids[int(u)] for u in users],
+            [self.user_ids[u] for u in users.tolist()],
             self.rows.take(users, most),
             self.memory.take(users, held),
             self.memory_key[users][:, :held],
@@ -109,6 +119,7 @@ def build_experience(
     memory_keys: NDArray[np.float64] | None = None,
     step: NDArray[np.int64],
     dtype: torch.dtype = torch.float64,
+    device: str | torch.device = "cpu",
 ) -> CohortExperience:
     """Stack the rows of a cohort.
 
@@ -121,24 +132,26 @@ def build_experience(
         memory_keys: float64 [U, M], reservoir keys.
         step: int64 [U], number of the experience per user.
         dtype: Of the tensors.
+        device: Of the tensors, numbers and keys too: that of the states.
     """
     users, width = len(new.user_ids), psi_new.shape[1:]
     starts = new.start
     places = [np.arange(starts[u], starts[u + 1]) for u in range(users)]
-    rows = _stack(new, psi_new, places, width, dtype)
+    rows = _stack(new, psi_new, places, width).to(device, dtype)
+    steps = torch.from_numpy(step).to(device)
     if memory is None or psi_memory is None or memory_numbers is None or memory_keys is None:
-        nothing = _stack(new, psi_new, [np.zeros(0, np.int64)] * users, width, dtype)
-        keys = torch.zeros(users, 0, dtype=torch.float64)
-        return CohortExperience(new.user_ids, rows, nothing, keys, torch.from_numpy(step))
+        nothing = _stack(new, psi_new, [np.zeros(0, np.int64)] * users, width).to(device, dtype)
+        keys = torch.zeros(users, 0, dtype=torch.float64, device=device)
+        return CohortExperience(new.user_ids, rows, nothing, keys, steps)
     held = []
     for u in range(users):
         mine = slice(int(memory.start[u]), int(memory.start[u + 1]))
         wanted = memory_numbers[u][memory_numbers[u] != EMPTY]
         held.append(int(memory.start[u]) + np.searchsorted(memory.seq[mine], wanted))
-    block = _stack(memory, psi_memory, held, width, dtype)
+    block = _stack(memory, psi_memory, held, width).to(device, dtype)
     most = block.seq.shape[1]
-    keys = torch.from_numpy(memory_keys[:, :most].astype(np.float64))
-    return CohortExperience(new.user_ids, rows, block, keys, torch.from_numpy(step))
+    keys = torch.from_numpy(memory_keys[:, :most].astype(np.float64)).to(device)
+    return CohortExperience(new.user_ids, rows, block, keys, steps)
 
 
 def _stack(
@@ -146,7 +159,6 @@ def _stack(
     psi: NDArray[np.floating],
     places: Sequence[NDArray[np.int64]],
     width: tuple[int, ...],
-    dtype: torch.dtype,
 ) -> RowBlock:
     """Pad the rows at `places` of each user to the longest, as blocks [U * A, n, …]."""
     users, most = len(places), max((len(p) for p in places), default=0)
@@ -168,7 +180,7 @@ def _stack(
     def blocks(array: NDArray[Any]) -> Tensor:
         last = array.shape[3] if array.ndim == 4 else 1
         moved = np.moveaxis(array, 2, 1).reshape(users * attributes, most, last)
-        return torch.from_numpy(np.ascontiguousarray(moved)).to(dtype)
+        return torch.from_numpy(np.ascontiguousarray(moved))
 
     return RowBlock(blocks(x), blocks(y), blocks(w), torch.from_numpy(seq))
 

@@ -118,7 +118,7 @@ def build_retrainer(config: Config, store: Store) -> Retrainer:
         config.strategy.name,
         population.prior,
         population.calibration,
-        config.strategy.build(config.trunk.device),
+        config.strategy.build(),
     )
     return Retrainer(
         store,

@@ -111,6 +111,7 @@ class StrategySection(_Section):
         None, gt=0, description="degrees of freedom of a robust loss, e.g. 4; null: none"
     )
     seed: int = Field(0, ge=0)
+    device: str = Field("cpu", description="where heads are learned: cpu, cuda, cuda:1, …")
     plugins: tuple[str, ...] = Field((), description="further Avalanche plugins, by class name")
 
     @model_validator(mode="after")
@@ -125,14 +126,15 @@ class StrategySection(_Section):
             raise ValueError(str(error)) from error
         return self
 
-    def build(self, device: str) -> StrategyConfig:
+    def build(self) -> StrategyConfig:
         """The strategy's own flat settings."""
         values = self.model_dump(exclude={"name", "experience_size", "robust", "plugins"})
-        return StrategyConfig(**values, device=device)
+        return StrategyConfig(**values)
 
     def key(self) -> str:
-        """Name and a hash of everything that changes a head."""
-        text = json.dumps([STATES, self.model_dump(mode="json")], sort_keys=True)
+        """Name and a hash of everything that changes a head by more than rounding."""
+        settings = self.model_dump(mode="json", exclude={"device"})
+        text = json.dumps([STATES, settings], sort_keys=True)
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 

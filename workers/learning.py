@@ -146,6 +146,7 @@ class Learner:
             memory_keys=keys,
             step=learned // self._size,
             dtype=self._strategy.dtype,
+            device=self._strategy.device,
         )
         state = self._strategy.train(experience, old_state)
         after = scatter(self._strategy, heads, state, self._size)

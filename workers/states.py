@@ -20,23 +20,20 @@ def gather(
     numbers: NDArray[np.int64],
     keys: NDArray[np.float64],
 ) -> CohortState:
-    """Stack states at rest; a user without one starts from the population's."""
-    dtype, layout = strategy.dtype, strategy.layout
+    """Stack states at rest on the strategy's device; a user without one starts from the population's."""
+    device = strategy.device
     state = strategy.initial_state(len(heads))
-    vectors = flatten(state, layout)
-    for u, head in enumerate(heads):
-        if head.state:
-            vectors[u] = np.frombuffer(head.state, dtype="<f4")
-    stacked = unflatten(vectors, layout, dtype=dtype)
     if "memory_seq" in state:
-        stacked["memory_seq"] = torch.from_numpy(numbers)
-        stacked["memory_key"] = torch.from_numpy(keys)
-    # A new user's exact start, not its rounding at rest.
-    for u, head in enumerate(heads):
-        if not head.state:
-            for name in layout:
-                stacked[name][u] = state[name][u]
-    return stacked
+        state["memory_seq"] = torch.from_numpy(numbers).to(device)
+        state["memory_key"] = torch.from_numpy(keys).to(device)
+    written = {u: head.state for u, head in enumerate(heads) if head.state}
+    if written:
+        vectors = np.stack([np.frombuffer(vector, dtype="<f4") for vector in written.values()])
+        users = torch.tensor(list(written), device=device)
+        part = unflatten(vectors, strategy.layout, dtype=strategy.dtype, device=device)
+        for name, tensor in part.items():
+            state[name][users] = tensor
+    return state
 
 
 def scatter(
@@ -46,8 +43,8 @@ def scatter(
     vectors = flatten(state, strategy.layout).astype("<f4")
     memories: list[bytes | None] = [None] * len(before)
     if "memory_seq" in state:
-        pairs = zip(state["memory_seq"].numpy(), state["memory_key"].numpy(), strict=True)
-        memories = [encode_memory(numbers, keys) for numbers, keys in pairs]
+        numbers, keys = (state[part].cpu().numpy() for part in ("memory_seq", "memory_key"))
+        memories = [encode_memory(*pair) for pair in zip(numbers, keys, strict=True)]
     return [
         HeadRow(head.user_id, head.learned + size, vector.tobytes(), memory, head.retracted)
         for head, vector, memory in zip(before, vectors, memories, strict=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paaplus.devices import open_device
 from paaplus.errors import ConfigError, MissingDependencyError, TrunkError
 from paaplus.trunks.catalogue import Entry
 
@@ -49,7 +50,7 @@ class TimmTrunk:
 
         if batch_size < 1:
             raise ConfigError(f"trunk: batch_size {batch_size} is too small", "set it to 1 or more")
-        self._device = _device(device)
+        self._device = open_device(device, "trunk")
         model: Any = timm.create_model(entry.name, pretrained=False)
         model.load_state_dict(_by_position(model, _weights(entry)))
         model.reset_classifier(0)
@@ -84,18 +85,6 @@ class TimmTrunk:
         if not parts:
             return np.zeros((0, self.width), dtype=np.float32)
         return np.concatenate(parts).astype(np.float32)
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        first = str(error).partition("\n")[0]
-        raise ConfigError(f"trunk: device {name!r} cannot be used: {first}", "use cpu") from error
-    return device
 
 
 def _weights(entry: Entry) -> dict[str, torch.Tensor]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +13,23 @@ from numpy.typing import NDArray
 
 from paaplus.population.prior import Prior
 from paaplus.store.rows import Rows
-from strategies.state import CohortState
+from strategies import STRATEGIES, StrategyConfig, build_strategy
+from strategies.base import Strategy
+from strategies.state import MEMORY, CohortState
 from streams.experiences import CohortExperience, build_experience
 
 A, M = 3, 7
+CONFIG = StrategyConfig(epochs=3, batch_size=4, memory_size=6, memory_batch_size=4, dtype="float64")
+
+FORMS: dict[str, dict[str, Any]] = {
+    "exact_ewc:diagonal": {"form": "diagonal"},
+    "exact_ewc:low_rank": {"form": "low_rank", "rank": 3},
+    "exact_ewc:rank_0": {"form": "low_rank", "rank": 0},
+    "exact_ewc:fixed": {"forgetting": "fixed", "half_life": 100.0},
+    "exact_ewc:drift": {"forgetting": "drift"},
+    "replay_ewc:empirical": {"fisher": "empirical"},
+}
+"""Strategies whose settings change what they do, beside those under their defaults."""
 
 
 @dataclass
@@ -32,6 +46,7 @@ class Feed:
         state: CohortState | None = None,
         memory: CohortState | None = None,
         dtype: torch.dtype = torch.float64,
+        device: str | torch.device = "cpu",
     ) -> CohortExperience:
         """The next `counts[user]` rows of each user; `memory` holds their replay memories."""
         users = tuple(counts)
@@ -41,8 +56,8 @@ class Feed:
         for u in users:
             self.done[u].append(counts[u])
         if memory is None or "memory_seq" not in memory:
-            return build_experience(new[0], new[1], step=step, dtype=dtype)
-        numbers = memory["memory_seq"].numpy()
+            return build_experience(new[0], new[1], step=step, dtype=dtype, device=device)
+        numbers, keys = (memory[part].cpu().numpy() for part in MEMORY)
         held = {u: np.sort(numbers[i][numbers[i] >= 0]) - 1 for i, u in enumerate(users)}
         old = self._rows(users, held)
         return build_experience(
@@ -51,9 +66,10 @@ class Feed:
             memory=old[0],
             psi_memory=old[1],
             memory_numbers=numbers,
-            memory_keys=memory["memory_key"].numpy(),
+            memory_keys=keys,
             step=step,
             dtype=dtype,
+            device=device,
         )
 
     def _rows(
@@ -107,3 +123,20 @@ def prior() -> Prior:
 def calibration(prior: Prior) -> Prior:
     """Its first three regressors."""
     return Prior(prior.mean[:, :3], prior.covariance[:, :3, :3], prior.noise)
+
+
+@pytest.fixture(params=[*STRATEGIES, *FORMS])
+def name(request: pytest.FixtureRequest) -> str:
+    """Every strategy: what takes it is checked on all of them."""
+    return str(request.param)
+
+
+@pytest.fixture
+def build(prior: Prior, calibration: Prior) -> Callable[..., Strategy]:
+    """(name, **settings): one of STRATEGIES or FORMS."""
+
+    def made(name: str, **settings: Any) -> Strategy:
+        config = replace(CONFIG, **FORMS.get(name, {}), **settings)
+        return build_strategy(name.partition(":")[0], prior, calibration, config)
+
+    return made

@@ -123,7 +123,9 @@ def test_errors_are_those_of_the_live_head(
     strategy = build_strategy("exact_ewc", prior, calibration)
     state = strategy.train(feed.step({"u0": 25, "u1": 5}), strategy.initial_state(2))
     rows = feed.step({"u0": 4, "u1": 6}).rows
-    found = WhenDrifting(prior).errors(rows, state | {"errors": torch.zeros(2, WINDOW)})
+    found = WhenDrifting(prior, torch.device("cpu")).errors(
+        rows, state | {"errors": torch.zeros(2, WINDOW)}
+    )
     heads = strategy.heads(state)
     assert found[0, 4:].tolist() == [0.0, 0.0]
     for u, (first, count) in enumerate(((25, 4), (5, 6))):
@@ -144,7 +146,7 @@ def test_the_factor_is_the_one_of_the_largest_marginal_likelihood(
         feed.scores[user][60:] += 0.25 * n
     state = strategy.train(feed.step(dict.fromkeys(USERS, 60)), strategy.initial_state(12))
     experience = feed.step(dict.fromkeys(USERS, 8))
-    found = WhenDrifting(prior).likeliest(experience.rows, state)
+    found = WhenDrifting(prior, torch.device("cpu")).likeliest(experience.rows, state)
     assert len(np.unique(found)) >= 3
     for u, user in enumerate(USERS):
         for a in range(3):
@@ -329,7 +331,7 @@ def test_forgetting_takes_the_full_form(prior: Prior, calibration: Prior) -> Non
     with pytest.raises(ConfigError, match="full form"):
         config = StrategyConfig(form="diagonal", forgetting="drift")
         build_strategy("exact_ewc", prior, calibration, config)
-    assert StrategySection(forgetting="fixed", half_life=50).build("cpu").half_life == 50
+    assert StrategySection(forgetting="fixed", half_life=50).build().half_life == 50
     for values in ({"form": "diagonal"}, {"name": "replay"}):
         with pytest.raises(ValueError, match="forgetting"):
             StrategySection(forgetting="drift", **values)  # type: ignore[arg-type]

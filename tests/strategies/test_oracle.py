@@ -139,7 +139,10 @@ class StockUser:
         self, user: str, prior: Prior, *, replay: bool, ewc: bool, config: StrategyConfig
     ) -> None:
         # As the strategies do: in coordinates in which the prior is round.
-        self.mean, self.root = prior.mean, Coordinates(prior, torch.float64).root
+        self.mean, self.root = (
+            prior.mean,
+            Coordinates(prior, torch.float64, torch.device("cpu")).root,
+        )
         self.head = UserHead(torch.zeros(prior.mean.shape, dtype=torch.float64))
         self.buffer = SeededReservoir(CONFIG.memory_size, CONFIG.seed, user)
         plugins: list[Any] = []
