@@ -3,7 +3,9 @@
 The pack, splits and figures are those of `benchmarks.quality`; hostile are a fifth of the users behind the
 population model, never those who are evaluated. Four ways: everything the middle of the own scale
 (`constant`), the scale turned round (`inverted`), uniform noise (`random`), and honest but for the highest
-score to one item, the same for all (`coordinated`), where each hostile user's ratings name that item.
+score to one item, the same for all (`coordinated`), where each hostile user's ratings name that item. For
+reference, that fifth simply left out (`absent`): what is lost then is the price of fewer raters, and a
+perfect defence loses as much. `lost_se` is the standard error of `lost`, paired over the honest users.
 """
 
 from __future__ import annotations
@@ -22,21 +24,27 @@ from rich.table import Table
 
 from benchmarks.packs import Pack, folds_of, load_pack, split_pack
 from benchmarks.quality import MAIN, Scores, evaluate_fold
+from benchmarks.simulated_pack import given_or_simulated
 from paaplus.errors import PaaplusError
 from paaplus.events import ATTRIBUTES
 
-WAYS = ("none", "constant", "inverted", "random", "coordinated")
+WAYS = ("none", "absent", "constant", "inverted", "random", "coordinated")
 SHARE = 0.2
+SIMULATED = 150
+"""Users of the simulated pack: thirty population models are fitted."""
 
 
 def corrupt(pack: Pack, way: str, honest: set[int], share: float, seed: int) -> Pack:
-    """The pack with a share of the users, none of them `honest`, gone hostile."""
+    """The pack with a share of the users, none of them `honest`, gone hostile, or gone (`absent`)."""
     rng = np.random.default_rng(seed)
     others = np.array([u for u in range(pack.users) if u not in honest])
     count = min(round(share * pack.users), len(others))
     hostile = np.isin(pack.user, rng.choice(others, count, replace=False))
     score: NDArray[np.float64] = pack.score.copy()
     item = pack.item.copy()
+    if way == "absent":
+        kept = ~hostile
+        return replace(pack, user=pack.user[kept], item=item[kept], score=score[kept])
     if way == "constant":
         score[hostile] = 5.0
     elif way == "inverted":
@@ -70,24 +78,29 @@ def study(
     honest = set(rng.choice(candidates, len(candidates) // 2, replace=False).tolist())
     split = replace(split, cases={u: case for u, case in split.cases.items() if u in honest})
     rows: list[dict[str, Any]] = []
-    floor = 0.0
+    lost_se: dict[str, float] = {}
+    clean, floor = np.zeros(0), 0.0
     for way in WAYS:
         scores = Scores()
         spoiled = corrupt(pack, way, honest, share, seed) if way != "none" else pack
         for fold in folds_of(spoiled, split, attribute, seed, most):
             if fold.cases:
-                evaluate_fold(
-                    spoiled, fold, split.counts, ATTRIBUTES.index(attribute), scores,
+                evaluate_fold(  # the honest users' own ratings are those of the clean pack
+                    pack, fold, split.counts, ATTRIBUTES.index(attribute), scores,
                     methods=(MAIN,),
                 )  # fmt: skip
         n = split.counts[-1]
         own, base = scores.cold[MAIN, n], scores.cold["calibration", n]
         gain = np.array([own[u][0] - base[u][0] for u in own])
-        level = float(np.mean([own[u][0] for u in own]))
+        ranks = np.array([own[u][0] for u in sorted(own)])
+        level = float(ranks.mean())
         # What is left of the lead over the calibration of a clean system.
         if not rows:
-            floor = float(np.mean([base[u][0] for u in base]))
-        lead = rows[0]["srcc"] - floor if rows else level - floor
+            clean, floor = ranks, float(np.mean([base[u][0] for u in base]))
+        lead = float(clean.mean()) - floor
+        if lead > 0:
+            error = (clean - ranks).std(ddof=1) / np.sqrt(len(ranks)) / lead
+            lost_se[way] = round(float(error), 4)
         rows.append(
             {
                 "way": way,
@@ -99,13 +112,25 @@ def study(
                 "lost": round(1 - (level - floor) / lead, 4) if lead > 0 else None,
             }
         )
-    return {"pack": pack.name, "task": task, "users": len(honest), "share": share, "rows": rows}
+    return {
+        "pack": pack.name,
+        "task": task,
+        "users": len(honest),
+        "share": share,
+        "rows": rows,
+        "lost_se": lost_se,
+    }
 
 
 def main(words: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
-    parser.add_argument("pack", type=Path, help="folder with ratings.parquet and item_features.npz")
+    parser.add_argument(
+        "pack",
+        type=Path,
+        nargs="?",
+        help="with ratings.parquet and item_features.npz; none: simulated",
+    )
     parser.add_argument("--task")
     parser.add_argument("--attribute", choices=ATTRIBUTES, default="appearance")
     parser.add_argument("--share", type=float, default=SHARE)
@@ -115,9 +140,10 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--most", type=int, default=120)
     given = parser.parse_args(words)
     try:
-        with Console(stderr=True).status("five ways, five folds each"):
+        status = Console(stderr=True).status(f"{len(WAYS)} ways, five folds each")
+        with status, given_or_simulated(given.pack, SIMULATED) as folder:
             result = study(
-                given.pack, given.task, given.attribute,
+                folder, given.task, given.attribute,
                 share=given.share, count=given.count, seed=given.seed, most=given.most,
             )  # fmt: skip
     except PaaplusError as error:
@@ -127,12 +153,13 @@ def main(words: list[str] | None = None) -> int:
         print(json.dumps(result))
         return 0
     table = Table(
-        "way", "SRCC", "MAE", "gain", "±", "lost", title=f"{result['users']} honest users"
+        "way", "SRCC", "MAE", "gain", "±", "lost", "±", title=f"{result['users']} honest users"
     )
     for row in result["rows"]:
         table.add_row(
             row["way"], f"{row['srcc']:.3f}", f"{row['mae']:.3f}", f"{row['gain']:+.4f}",
             f"{row['gain_se']:.4f}", "" if row["lost"] is None else f"{row['lost']:+.0%}",
+            "" if row["lost"] is None else f"{result['lost_se'][row['way']]:.0%}",
         )  # fmt: skip
     Console().print(table)
     return 0

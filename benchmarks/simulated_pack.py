@@ -8,7 +8,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -16,6 +19,8 @@ import pandas as pd
 from paaplus.errors import EventError
 from paaplus.events import Rating, decode_feedback
 from workers.simulate import SimulatedWorld
+
+USERS, ITEMS, ROUNDS, SEED = 300, 500, 25, 7
 
 
 def write_pack(folder: Path, *, users: int, items: int, rounds: int, seed: int) -> int:
@@ -44,16 +49,28 @@ def write_pack(folder: Path, *, users: int, items: int, rounds: int, seed: int) 
     return len(frame)
 
 
+@contextmanager
+def given_or_simulated(folder: Path | None, users: int = USERS) -> Iterator[Path]:
+    """The folder of a pack; where none is given, a temporary one with the pack of `main`, of some users."""
+    if folder is not None:
+        yield folder
+        return
+    with TemporaryDirectory() as made:
+        simulated = Path(made) / "simulated"
+        write_pack(simulated, users=users, items=ITEMS, rounds=ROUNDS, seed=SEED)
+        yield simulated
+
+
 def main(words: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.simulated_pack", description=__doc__
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--users", type=int, default=300)
-    parser.add_argument("--items", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=25, help="of ten ratings per user")
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--users", type=int, default=USERS)
+    parser.add_argument("--items", type=int, default=ITEMS)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of ten ratings per user")
+    parser.add_argument("--seed", type=int, default=SEED)
     given = parser.parse_args(words)
     count = write_pack(
         given.folder, users=given.users, items=given.items, rounds=given.rounds, seed=given.seed

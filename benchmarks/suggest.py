@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.packs import Case, Fold, Pack, folds_of, load_pack, split_pack
+from benchmarks.simulated_pack import given_or_simulated
 from paaplus.errors import PaaplusError
 from paaplus.events import ATTRIBUTES
 from paaplus.heads import information_posterior
@@ -106,7 +107,12 @@ def study(
 def main(words: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.suggest", description=__doc__)
-    parser.add_argument("pack", type=Path, help="folder with ratings.parquet and item_features.npz")
+    parser.add_argument(
+        "pack",
+        type=Path,
+        nargs="?",
+        help="with ratings.parquet and item_features.npz; none: simulated",
+    )
     parser.add_argument("--task")
     parser.add_argument("--attribute", choices=ATTRIBUTES, default="appearance")
     parser.add_argument("--most", type=int, default=60, help="ratings asked for")
@@ -114,10 +120,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(words)
     try:
-        with Console(stderr=True).status("asking"):
-            result = study(
-                given.pack, given.task, given.attribute, most=given.most, seed=given.seed
-            )
+        with Console(stderr=True).status("asking"), given_or_simulated(given.pack) as folder:
+            result = study(folder, given.task, given.attribute, most=given.most, seed=given.seed)
     except PaaplusError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

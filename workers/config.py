@@ -1,8 +1,7 @@
 """The configuration: YAML page, then `PAAPLUS_…` variables, then the command line. Only workers read it.
 
-Every key has a default that works on one machine with nothing installed; `paaplus config show` prints
-what is in force. Nested keys are written with two underscores in the environment, for instance
-`PAAPLUS_STRATEGY__NAME=replay_ewc`.
+Every key has a default that works on one machine with nothing installed; `paaplus config show` prints what
+is in force. Nested keys take two underscores in the environment, as in `PAAPLUS_STRATEGY__NAME=replay_ewc`.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from paaplus.promotion import GateThresholds
 from paaplus.store import StoreSettings
 from strategies import STRATEGIES, StrategyConfig, check_plugins
 from strategies.config import STATES
+from workers.population_config import PopulationSection
 from workers.trigger_config import TriggerSection
 
 Fraction = Annotated[float, Field(ge=0.0, le=0.9)]
@@ -71,17 +71,6 @@ class TrunkSection(_Section):
     images: Path | None = Field(None, description="the only folder that pictures are read from")
     batch_size: int = Field(32, ge=1, le=4096)
     device: str = Field("cpu")
-
-
-class PopulationSection(_Section):
-    """The model of everybody, that heads start from."""
-
-    fit: Literal["auto", "manual"] = Field("auto", description="auto: `run` fits the first version")
-    min_ratings: int = Field(1000, ge=100, description="auto waits for that many ratings")
-    refit_growth: float | None = Field(
-        None, gt=0, description="auto: fit again when ratings grew by this share; null: never"
-    )
-    seed: int = Field(0, ge=0)
 
 
 class StrategySection(_Section):

@@ -19,8 +19,9 @@ from workers.rating_files import checked_scale, read_features, read_ratings
 NAMESPACE = UUID("3b6f4f0e-6a0c-5f0e-9a52-1d1f6d5f6a10")
 """Of the event ids made here."""
 
-EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
-"""Time of imported events that bring none: this, plus a second per place in the order."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""Time of imported events, which bring none: this, plus a microsecond per place in the order. The day stands
+for none (`paaplus.population.weights`): else daily caps would take an import for a raid."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class ImportedRatings:
             value = min(max((float(score) - low) / (high - low) * 10, 0.0), 10.0)
             yield Rating(
                 event_id=uuid5(NAMESPACE, name),
-                occurred_at=EPOCH + timedelta(seconds=place),
+                occurred_at=EPOCH + timedelta(microseconds=place),
                 schema_version=1,
                 user_id=user_id,
                 item_id=item_id,

@@ -10,7 +10,14 @@ import numpy as np
 
 from paaplus.errors import NotEnoughDataError
 from paaplus.packs import population_path
-from paaplus.population import ItemFeatures, Population, Ratings, Taught, fit_population
+from paaplus.population import (
+    DailyCaps,
+    ItemFeatures,
+    Population,
+    Ratings,
+    Taught,
+    fit_population,
+)
 from paaplus.store import Rows, Store
 from paaplus.store.populations import PopulationRow
 
@@ -22,6 +29,7 @@ def refit(
     *,
     seed: int,
     now: datetime,
+    caps: DailyCaps | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> tuple[Population, PopulationRow]:
     """Fit on all feedback that is not held out, save the model, make it the current version.
@@ -35,6 +43,7 @@ def refit(
         trunk: Version name of the features to use.
         seed: Of the splits that the fit is judged on.
         now: Time of the fit.
+        caps: On what the ratings of a day say of items.
         progress: Told the step and the share done, 0..1.
 
     Raises:
@@ -55,10 +64,17 @@ def refit(
         user_ids=table.user_ids[usable],
         item_ids=table.item_ids[usable],
         scores=table.scores[usable],
+        days=table.days[usable],
     )
     items = ItemFeatures(item_ids=np.array(item_ids, dtype=object), vectors=vectors)
     fitted = fit_population(
-        ratings, items, trunk=trunk, seed=seed, taught=_taught(others), progress=progress
+        ratings,
+        items,
+        trunk=trunk,
+        seed=seed,
+        taught=_taught(others),
+        caps=caps,
+        progress=progress,
     )
     fitted.save(population_path(artifacts, fitted.version))
     row = PopulationRow(

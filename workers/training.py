@@ -92,6 +92,7 @@ def fit_population(config: Config, store: Store, *, quiet: bool) -> str:
             trunk_name(config),
             seed=config.population.seed,
             now=now(),
+            caps=config.population.caps(),
             progress=lambda step, share: display.update(
                 task, description=f"population model: {step}", completed=100 * share
             ),

@@ -12,6 +12,7 @@ from paaplus.population.items import Components, ItemHead, ItemMeans, fit_item_h
 from paaplus.population.noise import fit_factors
 from paaplus.population.prior import Array, Moments, fit_calibration, fit_power_law
 from paaplus.population.trust import LEAST, fit_trust
+from paaplus.population.weights import DailyCaps, rating_weights
 
 MOST_USERS = 1500
 """Users that the prior is fitted on, evenly picked: more would not make it any surer, and each costs 100 KB.
@@ -60,6 +61,9 @@ def fit_attribute(
     unit: Array,
     spectrum: Array,
     rng: np.random.Generator,
+    *,
+    days: NDArray[np.int64] | None = None,
+    caps: DailyCaps | None = None,
 ) -> AttributeFit:
     """Fit one attribute.
 
@@ -72,6 +76,8 @@ def fit_attribute(
         unit: [I, k], the first components at unit variance.
         spectrum: [k], their variance relative to the first.
         rng: Splits items and users.
+        days: int [N], days of the ratings, and `caps` on each, see `rating_weights`.
+        caps: See `days`.
     """
     mean = float(scores.mean())
     folds, halves = rng.integers(2**63, size=2)
@@ -81,10 +87,12 @@ def fit_attribute(
     trust: Array | None = None
 
     def ratings_of(which: NDArray[np.intp]) -> UserRatings:
-        return _by_user(users[which], _rows(items, which, means, head, unit), scores[which] - mean)
+        rows = _rows(items, which, means, head, unit)
+        return _by_user(users[which], rows, scores[which] - mean, weights.share[which])
 
     for _ in range(2):  # all alike at first; then by how consistent they are
-        means = item_means(users, items, scores, trust)
+        weights = rating_weights(users, items, trust, days, caps)
+        means = item_means(users, items, scores, weights)
         head = fit_item_head(components, vectors[means.items], means, np.random.default_rng(folds))
         ratings = ratings_of(some)
         if trust is None:
@@ -130,19 +138,21 @@ def _says_something(users: NDArray[np.intp], scores: Array) -> NDArray[np.bool_]
     return ~silent[users] if not silent[users].all() else np.ones(len(users), bool)
 
 
-def _by_user(users: NDArray[np.intp], rows: Array, scores: Array) -> UserRatings:
-    """Group rows that are sorted by user."""
+def _by_user(users: NDArray[np.intp], rows: Array, scores: Array, share: Array) -> UserRatings:
+    """Group rows that are sorted by user; each counts by its share in the moments."""
     first = np.flatnonzero(np.concatenate([[True], users[1:] != users[:-1]]))
     start = np.append(first, len(users)).astype(np.int64)
     width = rows.shape[1]
     gram = np.empty((len(first), width, width))
+    root = np.sqrt(share)
+    psi, y = rows * root[:, None], scores * root
     for u in range(len(first)):
-        mine = rows[start[u] : start[u + 1]]
+        mine = psi[start[u] : start[u + 1]]
         gram[u] = mine.T @ mine
     moments = Moments(
         gram=gram,
-        cross=np.add.reduceat(rows * scores[:, None], first, axis=0),
-        square=np.add.reduceat(scores**2, first),
-        count=np.diff(start).astype(np.float64),
+        cross=np.add.reduceat(psi * y[:, None], first, axis=0),
+        square=np.add.reduceat(y**2, first),
+        count=np.add.reduceat(share, first),
     )
     return UserRatings(start, rows, scores, moments)

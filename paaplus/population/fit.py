@@ -16,6 +16,7 @@ from paaplus.population.correlate import correlate
 from paaplus.population.items import principal_components
 from paaplus.population.model import Population
 from paaplus.population.teach import Taught, fit_teaching, teaching_report
+from paaplus.population.weights import DailyCaps
 
 DIRECTIONS = 64
 """Directions that tastes are looked for in, before the rotation."""
@@ -32,11 +33,13 @@ class Ratings:
         user_ids: [N] of str.
         item_ids: [N] of str, each with features.
         scores: float64 [N, A] on 0..10; NaN = not rated.
+        days: int64 [N], days since 1970 in UTC, 0 = not known; None: none is known.
     """
 
     user_ids: NDArray[np.object_]
     item_ids: NDArray[np.object_]
     scores: NDArray[np.float64]
+    days: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +57,14 @@ def fit_population(
     trunk: str,
     seed: int,
     taught: Taught | None = None,
+    caps: DailyCaps | None = None,
     progress: Progress | None = None,
 ) -> Population:
     """Fit head, item deviations, prior and rotation, and what feedback other than ratings is worth.
 
     The result depends on the ratings and the seed, not on the order of the rows. An attribute that hardly
-    anybody rated gets the middle of the scale with a wide prior, and no personal directions.
+    anybody rated gets the middle of the scale with a wide prior, and no personal directions. `caps` bound
+    what the ratings of a day say of items; they need `ratings.days`.
 
     Raises:
         NotEnoughDataError: No attribute has enough ratings, users and items.
@@ -70,8 +75,9 @@ def fit_population(
     vectors = items.vectors[item_order]
     user_ids, users = np.unique(ratings.user_ids.astype(str), return_inverse=True)
     rated = np.searchsorted(item_ids, ratings.item_ids.astype(str))
-    order = np.lexsort((*np.nan_to_num(ratings.scores, nan=-1.0).T, rated, users))
-    users, rated, scores = users[order], rated[order], ratings.scores[order]
+    days = np.zeros(len(users), np.int64) if ratings.days is None else ratings.days
+    order = np.lexsort((days, *np.nan_to_num(ratings.scores, nan=-1.0).T, rated, users))
+    users, rated, scores, days = users[order], rated[order], ratings.scores[order], days[order]
 
     tell("features", 0.0)
     components = principal_components(vectors)
@@ -92,6 +98,8 @@ def fit_population(
                 unit,
                 spectrum,
                 rng,
+                days=days[given],
+                caps=caps,
             )
             fits[a] = replace(fit, events=np.flatnonzero(given)[fit.events])
     if not fits:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paaplus.population.prior import Array
+from paaplus.population.weights import RatingWeights
 
 MOST_COMPONENTS = 400
 """Principal components that the population head may use."""
@@ -65,7 +66,7 @@ def principal_components(vectors: NDArray[np.floating]) -> Components:
 
 @dataclass(frozen=True, slots=True)
 class ItemMeans:
-    """User-centred ratings per item, of one attribute, each rater weighed by trust.
+    """User-centred ratings per item, of one attribute, each rating by its weight.
 
     Attributes:
         items: [I'], indices of the items that were rated.
@@ -97,25 +98,20 @@ class ItemMeans:
 
 
 def item_means(
-    users: NDArray[np.intp], items: NDArray[np.intp], scores: Array, trust: Array | None = None
+    users: NDArray[np.intp], items: NDArray[np.intp], scores: Array, weights: RatingWeights
 ) -> ItemMeans:
     """Means per item of [N] ratings, each minus its user's mean.
-
-    However often a user rates an item, it counts as one rating.
 
     Args:
         users: int [N], and `items` int [N], from 0.
         items: See `users`.
         scores: [N].
-        trust: Weight of each user by index, > 0; None: 1.
+        weights: Of the ratings, > 0.
     """
-    user_count = np.bincount(users)
-    user_mean = np.bincount(users, scores) / np.maximum(user_count, 1)
+    weight, share = weights.weight, weights.share
+    user_count = np.bincount(users, share)
+    user_mean = np.bincount(users, share * scores) / np.where(user_count > 0, user_count, 1.0)
     centred = scores - user_mean[users]
-    _, pair, often = np.unique(
-        users * (int(items.max()) + 1) + items, return_inverse=True, return_counts=True
-    )
-    weight = (1.0 if trust is None else trust[users]) / often[pair]
     count = np.bincount(items, weight)
     rated = np.flatnonzero(count)
     mean = np.bincount(items, weight * centred)[rated] / count[rated]

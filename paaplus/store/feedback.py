@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Select, func, select
 from paaplus.events import ATTRIBUTES
 from paaplus.store.rows import Rows
 from paaplus.store.sql import chunks, one_of
-from paaplus.store.tables import app_user, feedback, item
+from paaplus.store.tables import MICROSECONDS_PER_DAY, app_user, feedback, item
 
 _SCORES = tuple(feedback.c[attribute] for attribute in ATTRIBUTES)
 _STANDS = feedback.c.retracted_by.is_(None)
@@ -32,11 +32,13 @@ class RatingTable:
         user_ids: object [N] of str.
         item_ids: object [N] of str.
         scores: float64 [N, 3] on 0..10; NaN = not rated.
+        days: int64 [N], days since 1970 in UTC, on which they occurred.
     """
 
     user_ids: NDArray[np.object_]
     item_ids: NDArray[np.object_]
     scores: NDArray[np.float64]
+    days: NDArray[np.int64]
 
 
 class Feedback:
@@ -45,15 +47,16 @@ class Feedback:
     def all_ratings(self, connection: Connection) -> RatingTable:
         """Every rating that is not held out, by user and number."""
         query = (
-            select(feedback.c.user_id, feedback.c.item_id, *_SCORES)
+            select(feedback.c.user_id, feedback.c.item_id, feedback.c.occurred_at, *_SCORES)
             .where(feedback.c.number.is_not(None), feedback.c.kind == "rating", _STANDS)
             .order_by(feedback.c.user_id, feedback.c.number)
         )
-        rows = connection.execute(query).all()
+        rows = _fetch(connection, query)
         return RatingTable(
             np.array([row[0] for row in rows], dtype=object),
             np.array([row[1] for row in rows], dtype=object),
-            _score_matrix([row[2:] for row in rows]),
+            _score_matrix([row[3:] for row in rows]),
+            np.array([row[2] for row in rows], dtype=np.int64) // MICROSECONDS_PER_DAY,
         )
 
     def all_others(self, connection: Connection) -> Rows:

@@ -35,6 +35,9 @@ metadata = MetaData()
 _RowId = BigInteger().with_variant(Integer, "sqlite")
 
 
+MICROSECONDS_PER_DAY = 86_400_000_000
+
+
 class UtcTime(TypeDecorator[datetime]):
     """A moment as microseconds since 1970 UTC: exact, sortable, the same on every database."""
 

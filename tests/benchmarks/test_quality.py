@@ -66,12 +66,16 @@ def test_hostile_raters_are_none_of_the_judged(
     assert result["rows"][0]["lost"] == 0
     read = hostile.load_pack(pack, None, "appearance", 0)
     honest = set(range(10))
-    for way in hostile.WAYS[1:]:
+    absent = hostile.corrupt(read, "absent", honest, 0.2, 0)
+    gone = set(read.user.tolist()) - set(absent.user.tolist())
+    assert len(gone) == 12
+    assert not gone & honest
+    for way in hostile.WAYS[2:]:
         spoiled = hostile.corrupt(read, way, honest, 0.2, 0)
         changed = (spoiled.score != read.score) | (spoiled.item != read.item)
         users = set(read.user[changed].tolist())
-        assert 0 < len(users) <= 12
-        assert not users & honest
+        assert users
+        assert users <= gone  # the same users, so that ways and reference compare
 
 
 def test_a_folder_without_ratings_is_an_error_with_a_remedy(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,27 @@ def scores(config: Config, user: str, items: list[str]) -> list[float]:
     with open_store(config.store_url) as store:
         scorer = Scorer(StoreSource(store), config.artifacts)
         return [value for one in scorer.score(user, items) for value in one.mean.values()]
+
+
+def test_daily_caps_go_by_the_day_on_which_an_event_occurred(
+    make_config: Make, fill: Fill, world: SimulatedWorld
+) -> None:
+    config = make_config()
+    fill(config, world, range(2))
+    with open_store(config.store_url) as store, store.read() as connection:
+        days = store.feedback.all_ratings(connection).days
+    first = (world.start.date() - date(1970, 1, 1)).days
+    assert set(days.tolist()) == {first, first + 1}
+
+    def version(**caps: int | None) -> str:
+        section = config.population.model_copy(update=caps)
+        capped = config.model_copy(update={"population": section})
+        return str(fit_population_once(capped, quiet=True)["population"])
+
+    usual = version()
+    assert version(user_daily_cap=0, item_daily_cap=None) == usual  # honest users notice nothing
+    assert version(user_daily_cap=2) != usual
+    assert version(item_daily_cap=2) != usual
 
 
 def test_heads_advance_in_whole_experiences_and_equal_the_closed_form(

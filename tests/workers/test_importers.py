@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from paaplus.errors import ConfigError, NotFoundError
+from paaplus.population.weights import NO_DAY
 from paaplus.store import open_store
 from paaplus.store.tables import feedback
 from workers.config import load_config
@@ -50,6 +51,8 @@ def test_every_rating_has_one_effect_however_often_it_is_imported(tmp_path: Path
     with open_store(config.store_url) as store, store.read() as connection:
         rows = connection.execute(select(feedback).order_by(feedback.c.occurred_at)).all()
         ids, vectors = store.items.features(connection, "given-pack")
+        days = store.feedback.all_ratings(connection).days
+    assert (days == NO_DAY).all()  # a pack brings no times, so no cap of a day concerns it
     # In the order of seq, the scale 1..7 mapped to 0..10.
     assert [(r.user_id, r.item_id, r.appearance) for r in rows] == [
         ("ann", "0", 10.0),
