@@ -30,6 +30,7 @@ def refit(
     seed: int,
     now: datetime,
     caps: DailyCaps | None = None,
+    last: Population | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> tuple[Population, PopulationRow]:
     """Fit on all feedback that is not held out, save the model, make it the current version.
@@ -44,6 +45,7 @@ def refit(
         seed: Of the splits that the fit is judged on.
         now: Time of the fit.
         caps: On what the ratings of a day say of items.
+        last: Model to go on from.
         progress: Told the step and the share done, 0..1.
 
     Raises:
@@ -74,6 +76,7 @@ def refit(
         seed=seed,
         taught=_taught(others),
         caps=caps,
+        last=last,
         progress=progress,
     )
     fitted.save(population_path(artifacts, fitted.version))

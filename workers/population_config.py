@@ -19,6 +19,9 @@ class PopulationSection(BaseModel):
     refit_growth: float | None = Field(
         None, gt=0, description="auto: fit again when ratings grew by this share; null: never"
     )
+    warm_start: bool = Field(
+        True, description="go on from the last model of the same features; false: begin anew"
+    )
     user_daily_cap: int | None = Field(
         500, ge=0, description="weight of a user's ratings of one day, in ratings; 0 or null: any"
     )

@@ -7,7 +7,14 @@ from typing import Any
 
 from paaplus.packs import population_path
 from paaplus.store import Store
-from workers.build import build_retrainer, build_trunk, is_given, open_registry, trunk_name
+from workers.build import (
+    build_retrainer,
+    build_trunk,
+    current_population,
+    is_given,
+    open_registry,
+    trunk_name,
+)
 from workers.clock import now
 from workers.config import Config
 from workers.embed import embed_pending
@@ -84,6 +91,7 @@ def retrain_once(config: Config, *, quiet: bool) -> dict[str, Any]:
 
 def fit_population(config: Config, store: Store, *, quiet: bool) -> str:
     """Fit on all feedback and make it current; its version."""
+    found = current_population(config, store) if config.population.warm_start else None
     with progress_bar(quiet=quiet) as display:
         task = display.add_task("population model", total=100)
         fitted, _row = refit(
@@ -93,6 +101,7 @@ def fit_population(config: Config, store: Store, *, quiet: bool) -> str:
             seed=config.population.seed,
             now=now(),
             caps=config.population.caps(),
+            last=None if found is None else found[0],
             progress=lambda step, share: display.update(
                 task, description=f"population model: {step}", completed=100 * share
             ),

@@ -13,7 +13,7 @@ from paaplus.population.choose import Choice
 from paaplus.population.items import Components
 from paaplus.population.model import ItemTable, Population
 from paaplus.population.noise import FACTORS
-from paaplus.population.prior import HEAD, Array, Gaussian, Prior
+from paaplus.population.prior import HEAD, Array, Gaussian, Prior, turned
 
 CUT = 16
 """Rotated directions that are kept, those along which tastes differ most: a state is 2.6 KB with them."""
@@ -32,18 +32,9 @@ def find_rotation(choices: list[Choice]) -> tuple[Array, float]:
     return axes[:, :count], share
 
 
-def _turn(rotation: Array) -> Array:
-    """[HEAD + k, HEAD + r]: leaves the first regressors alone and rotates the directions."""
-    directions, count = rotation.shape
-    turn = np.zeros((HEAD + directions, HEAD + count))
-    turn[:HEAD, :HEAD] = np.eye(HEAD)
-    turn[HEAD:, HEAD:] = rotation
-    return turn
-
-
 def _rotated(prior: Gaussian, rotation: Array, mean: float) -> tuple[Array, Array, float]:
     """A prior in the rotated basis, with the mean of all ratings back on its intercept."""
-    count, turn = rotation.shape[1], _turn(rotation)
+    count, turn = rotation.shape[1], turned(rotation)
     covariance = turn.T @ prior.covariance @ turn
     block = prior.covariance[HEAD:, HEAD:]
     dropped = float(np.trace(block) - np.trace(covariance[HEAD:, HEAD:]))
@@ -106,7 +97,7 @@ def assemble(
             fit.choice.prior, rotation, fit.mean
         )
         assert prior.spread is not None
-        prior.spread[a] = _turn(rotation).T @ fit.spread @ _turn(rotation)
+        prior.spread[a] = turned(rotation).T @ fit.spread @ turned(rotation)
         calibration.mean[a] = fit.choice.head.mean
         calibration.mean[a, 0] += fit.mean
         calibration.covariance[a] = fit.choice.head.covariance

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paaplus.population.choose import Choice, UserRatings, choose_prior
+from paaplus.population.choose import Choice, Start, UserRatings, choose_prior
 from paaplus.population.items import Components, ItemHead, ItemMeans, fit_item_head, item_means
 from paaplus.population.noise import fit_factors
 from paaplus.population.prior import Array, Moments, fit_calibration, fit_power_law
-from paaplus.population.trust import LEAST, fit_trust
+from paaplus.population.trust import LEAST, fit_trust, leading
 from paaplus.population.weights import DailyCaps, rating_weights
 
 MOST_USERS = 1500
@@ -64,6 +64,7 @@ def fit_attribute(
     *,
     days: NDArray[np.int64] | None = None,
     caps: DailyCaps | None = None,
+    start: Start | None = None,
 ) -> AttributeFit:
     """Fit one attribute.
 
@@ -78,6 +79,7 @@ def fit_attribute(
         rng: Splits items and users.
         days: int [N], days of the ratings, and `caps` on each, see `rating_weights`.
         caps: See `days`.
+        start: Where the last fit's prior stood.
     """
     mean = float(scores.mean())
     folds, halves = rng.integers(2**63, size=2)
@@ -86,8 +88,8 @@ def fit_attribute(
     some = says[np.isin(users[says], every[:: -(-len(every) // MOST_USERS)])]
     trust: Array | None = None
 
-    def ratings_of(which: NDArray[np.intp]) -> UserRatings:
-        rows = _rows(items, which, means, head, unit)
+    def ratings_of(which: NDArray[np.intp], regressors: int | None = None) -> UserRatings:
+        rows = _rows(items, which, means, head, unit)[:, :regressors]
         return _by_user(users[which], rows, scores[which] - mean, weights.share[which])
 
     for _ in range(2):  # all alike at first; then by how consistent they are
@@ -96,14 +98,16 @@ def fit_attribute(
         head = fit_item_head(components, vectors[means.items], means, np.random.default_rng(folds))
         ratings = ratings_of(some)
         if trust is None:
-            first = fit_power_law(ratings.moments, fit_calibration(ratings.moments), spectrum)
+            first = leading(
+                fit_power_law(ratings.moments, fit_calibration(ratings.moments), spectrum)
+            )
             trust = np.full(int(users.max()) + 1, LEAST)
             for begin in range(0, len(every), MOST_USERS):
                 chunk = every[begin : begin + MOST_USERS]
                 mine = says[np.isin(users[says], chunk)]
-                trust[chunk] = fit_trust(first, ratings_of(mine).moments)
+                trust[chunk] = fit_trust(first, ratings_of(mine, len(first.mean)).moments)
     choice = choose_prior(
-        ratings, spectrum, head.between / head.scale**2, np.random.default_rng(halves)
+        ratings, spectrum, head.between / head.scale**2, np.random.default_rng(halves), start
     )
     spread = ratings.rows.T @ ratings.rows / len(ratings.rows)
     assert trust is not None

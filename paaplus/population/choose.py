@@ -32,6 +32,17 @@ FEWEST_USERS = 30
 """Below that many users nothing but calibration can be told from noise."""
 
 
+POWER_LAW = "power law"
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where the last fit stood: its form, and its prior in the coordinates of this fit."""
+
+    form: str
+    prior: Gaussian
+
+
 @dataclass(frozen=True, slots=True)
 class UserRatings:
     """Design rows and ratings of one attribute, ragged over users; user u owns start[u]:start[u+1].
@@ -67,7 +78,11 @@ class Choice:
 
 
 def choose_prior(
-    ratings: UserRatings, spectrum: Array, unseen: float, rng: np.random.Generator
+    ratings: UserRatings,
+    spectrum: Array,
+    unseen: float,
+    rng: np.random.Generator,
+    start: Start | None = None,
 ) -> Choice:
     """Fit every form on half of the users, compare on the other half, and the reverse; refit the best on all.
 
@@ -79,6 +94,8 @@ def choose_prior(
         spectrum: [k], variance of each direction relative to the first.
         unseen: Variance of an unseen item's deviation, in units of delta.
         rng: Splits the users and orders their ratings.
+        start: Of the last fit. EM goes on from it in a few steps, and only calibration, its form and those
+            next to it are tried.
     """
     users = len(ratings.start) - 1
     if users < FEWEST_USERS:
@@ -89,7 +106,7 @@ def choose_prior(
     parts: dict[str, list[Array]] = {}
     for inside, outside in (halves, halves[::-1]):
         cases = list(_cases(ratings, outside, rng))
-        for name, (prior, _) in _forms(ratings.moments.part(inside), spectrum):
+        for name, (prior, _) in _forms(ratings.moments.part(inside), spectrum, start):
             parts.setdefault(name, []).append(_densities(prior, cases, unseen))
     scores = {name: np.concatenate(both) for name, both in parts.items()}
     densities = {name: float(np.mean(values)) for name, values in scores.items()}
@@ -97,21 +114,36 @@ def choose_prior(
     gain = scores[best] - scores["calibration"]
     if len(gain) < 2 or gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):
         best = "calibration"
-    for name, (prior, head) in _forms(ratings.moments, spectrum):
+    for name, (prior, head) in _forms(ratings.moments, spectrum, start):
         if name == best:
             return Choice(prior, head, name, densities)
     raise AssertionError(best)
 
 
-def _forms(moments: Moments, spectrum: Array) -> Iterator[tuple[str, tuple[Gaussian, Gaussian]]]:
+def _forms(
+    moments: Moments, spectrum: Array, start: Start | None
+) -> Iterator[tuple[str, tuple[Gaussian, Gaussian]]]:
     """Every form with its calibration prior, each as soon as it is fitted."""
     head = fit_calibration(moments)
     yield "calibration", (calibration_only(head, HEAD + len(spectrum)), head)
-    prior = fit_power_law(moments, head, spectrum)
-    yield "power law", (prior, head)
-    for strength in STRENGTHS:
-        prior = fit_shrunk(moments, prior, spectrum, strength * (HEAD + len(spectrum)))
-        yield f"shrunk full {strength:g}", (prior, head)
+    strengths: tuple[float, ...] = STRENGTHS
+    steps = 8
+    if start is None or start.form == POWER_LAW:
+        prior = fit_power_law(moments, head, spectrum)
+        yield POWER_LAW, (prior, head)
+        strengths = strengths if start is None else strengths[:1]
+    else:
+        mean = np.pad(head.mean, (0, len(spectrum)))
+        prior, steps = Gaussian(mean, start.prior.covariance, start.prior.noise), 3
+        place = [_shrunk(strength) for strength in strengths].index(start.form)
+        strengths = strengths[max(place - 1, 0) : place + 2]
+    for strength in strengths:
+        prior = fit_shrunk(moments, prior, spectrum, strength * (HEAD + len(spectrum)), steps)
+        yield _shrunk(strength), (prior, head)
+
+
+def _shrunk(strength: float) -> str:
+    return f"shrunk full {strength:g}"
 
 
 def _cases(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from paaplus.population.attribute import AttributeFit
 from paaplus.population.choose import FURTHER
-from paaplus.population.prior import HEAD, Array, Prior
+from paaplus.population.prior import Array, Prior, turned
 
 COUNTS = (1, 3, 10, 30)
 """Ratings that a held-out user is known by; with many, each attribute speaks for itself."""
@@ -128,18 +128,16 @@ def join_attributes(prior: Prior, fits: Mapping[int, AttributeFit], rotation: Ar
     rows: list[Array] = [np.zeros((0, width))] * attributes
     scores: list[Array] = [np.zeros(0)] * attributes
     events = [np.zeros(0, np.intp)] * attributes
-    unseen = np.zeros(attributes)
+    unseen, turn = np.zeros(attributes), turned(rotation)
     for a, fit in fits.items():
         own, place = fit.ratings, np.searchsorted(users, fit.raters)
         counts = np.zeros(len(users), np.intp)
         counts[place] = np.diff(own.start)
         start[a] = np.concatenate([[0], np.cumsum(counts)]).astype(np.intp)
-        rows[a] = np.concatenate([own.rows[:, :HEAD], own.rows[:, HEAD:] @ rotation], axis=1)
+        rows[a] = own.rows @ turn
         scores[a] = own.scores + fit.mean
         events[a] = fit.events
         unseen[a] = fit.head.between / fit.head.scale**2
-        for u, first, last in zip(range(len(users)), start[a][:-1], start[a][1:], strict=True):
-            mine = slice(int(first), int(last))
-            gram[u, a] = rows[a][mine].T @ rows[a][mine]
-            moment[u, a] = rows[a][mine].T @ scores[a][mine]
+        gram[place, a] = turn.T @ own.moments.gram @ turn
+        moment[place, a] = own.moments.cross @ turn + fit.mean * gram[place, a, 0]
     return Joined(users, start, rows, scores, events, unseen, gram, moment)

@@ -99,6 +99,15 @@ def block_diagonal(blocks: Array) -> Array:
     return whole.reshape(*blocks.shape[:-3], attributes * width, attributes * width)
 
 
+def turned(rotation: Array) -> Array:
+    """[HEAD + k, HEAD + r] of a rotation [k, r]: leaves the first regressors alone, rotates the directions."""
+    directions, count = rotation.shape
+    turn = np.zeros((HEAD + directions, HEAD + count))
+    turn[:HEAD, :HEAD] = np.eye(HEAD)
+    turn[HEAD:, HEAD:] = rotation
+    return turn
+
+
 @dataclass(frozen=True, slots=True)
 class Moments:
     """Sufficient statistics of U users' ratings of one attribute.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from paaplus.population.noise import log_evidence
-from paaplus.population.prior import Array, Gaussian, Moments
+from paaplus.population.prior import HEAD, Array, Gaussian, Moments
 
 FACTORS = (0.02, 0.1, 0.35, 0.6, 1.0, 1.6, 2.6)
 """A user's noise next to everybody's; the least are for those who give all the same."""
@@ -22,6 +22,17 @@ HONEST = 0.95
 
 LEAST = 0.02
 """Trust of nobody is 0: an item that only they have rated still has a mean."""
+
+
+DIRECTIONS = 16
+"""Directions that a taste is looked for in: the first hold most of it, and everybody's trust is asked."""
+
+
+def leading(prior: Gaussian) -> Gaussian:
+    """The prior on the first directions; what users think along the others is noise."""
+    width = min(HEAD + DIRECTIONS, len(prior.mean))
+    rest = float(np.trace(prior.covariance[width:, width:]))
+    return Gaussian(prior.mean[:width], prior.covariance[:width, :width], prior.noise + rest)
 
 
 def fit_trust(prior: Gaussian, moments: Moments) -> Array:
