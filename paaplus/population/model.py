@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -28,6 +26,7 @@ from paaplus.errors import PackError
 from paaplus.events import ATTRIBUTES
 from paaplus.observations import SURVEY
 from paaplus.population.channels import Channels, latent_rows, no_channels
+from paaplus.population.files import METADATA, read_checked, read_metadata, write_whole
 from paaplus.population.prior import HEAD, Array, Prior
 from paaplus.population.survey import SurveyModel
 
@@ -153,13 +152,7 @@ class Population:
 
     def save(self, path: Path) -> None:
         """Write the model; a crash leaves either the whole file or none."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-        with part.open("wb") as file:
-            file.write(self._bytes())
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        write_whole(path, self._bytes())
 
     def _places(self, item_ids: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Which of the ids the table knows, and where."""
@@ -203,7 +196,7 @@ class Population:
             for part in _SURVEY:
                 tensors[f"survey_{part}"] = getattr(self.survey, part)
         contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-        return save(contiguous, {"paaplus": json.dumps(about, sort_keys=True)})
+        return save(contiguous, {METADATA: json.dumps(about, sort_keys=True)})
 
 
 def load_population(path: Path, version: str) -> Population:
@@ -216,21 +209,9 @@ def load_population(path: Path, version: str) -> Population:
     Raises:
         PackError: No such file, other bytes than the version says, or not a population model.
     """
+    content = read_checked(path, version)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise PackError(
-            f"population model {path}: {error.strerror}",
-            "restore the artifacts folder, or run `paaplus retrain --population`",
-        ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != version:
-        raise PackError(
-            f"population model {path}: the content has sha256 {found[:12]}…, not {version[:12]}…",
-            "the file is damaged or was exchanged: restore it from a backup",
-        )
-    try:
-        about = _metadata(content)
+        about = read_metadata(content)
         tensors = load(content)
         if about["format"] not in (1, FORMAT):
             raise ValueError(f"format {about['format']}")
@@ -240,12 +221,6 @@ def load_population(path: Path, version: str) -> Population:
             f"population model {path}: not of format {FORMAT} ({error})",
             "it was written by another version of paaplus, or by something else",
         ) from error
-
-
-def _metadata(content: bytes) -> dict[str, Any]:
-    size = int.from_bytes(content[:8], "little")
-    about: dict[str, Any] = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["paaplus"])
-    return about
 
 
 def _from_tensors(about: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Population:

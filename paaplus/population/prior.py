@@ -100,7 +100,7 @@ def block_diagonal(blocks: Array) -> Array:
 
 
 def turned(rotation: Array) -> Array:
-    """[HEAD + k, HEAD + r] of a rotation [k, r]: leaves the first regressors alone, rotates the directions."""
+    """[HEAD + k, HEAD + r] of a rotation [k, r] of the directions: the first regressors stay."""
     directions, count = rotation.shape
     turn = np.zeros((HEAD + directions, HEAD + count))
     turn[:HEAD, :HEAD] = np.eye(HEAD)
