@@ -49,7 +49,7 @@ class DriftWorld:
         prior: Of one attribute.
         calibration: Of one attribute.
         psi: [U, ROWS, m], what each user is asked to rate, in order.
-        unseen: [U, ROWS], variance of the score that the item brings with it.
+        unseen: [U, ROWS], variance of the error of delta.
         base: [U, ROWS], the part of the true score that does not change.
         own: [U, ROWS], the part that does; `other` is that of another user on the same items.
         other: See `own`.

@@ -153,7 +153,12 @@ def folds_of(
         scores[:, a] = pack.score[train]
         names = np.array([f"u{n}" for n in range(pack.users)], dtype=object)
         population = fit_population(
-            Ratings(names[pack.user[train]], pack.item_ids[pack.item[train]], scores),
+            Ratings(
+                names[pack.user[train]],
+                pack.item_ids[pack.item[train]],
+                scores,
+                numbers=np.arange(len(scores)),
+            ),
             ItemFeatures(pack.item_ids[keep], pack.vectors[keep]),
             trunk="given",
             seed=seed,

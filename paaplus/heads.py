@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 LOWEST, HIGHEST = 0.0, 10.0
 """Ends of the scale of scores."""
 
+DELTA = 2
+"""The regressor that says how an item departs from what the population model expects of it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Heads:
@@ -55,7 +58,7 @@ def predict(
         covariance: See `mean`.
         rows: [N, A, m], design rows of N items.
         noise: [A], variance of one rating.
-        unseen: [N, A], variance that comes with an item nobody has rated; 0 for the others.
+        unseen: [N, A], variance of the error of delta, the regressor `DELTA`.
 
     Returns:
         Mean [N, A], clipped to 0..10, and standard deviation [N, A] of a new rating.
@@ -63,8 +66,22 @@ def predict(
     wide = np.asarray(rows, dtype=np.float64)
     score = np.einsum("nam,am->na", wide, np.asarray(mean, dtype=np.float64))
     spread = np.einsum("nam,amk,nak->na", wide, np.asarray(covariance, dtype=np.float64), wide)
-    variance = np.maximum(spread, 0.0) + noise + unseen
+    variance = np.maximum(spread, 0.0) + noise + item_variance(mean, covariance, unseen)
     return np.clip(score, LOWEST, HIGHEST), np.sqrt(variance)
+
+
+def item_variance(
+    mean: NDArray[np.floating], covariance: NDArray[np.floating], unseen: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """What an item's unknown deviation adds to the variance of one user's scores, [N, A].
+
+    Args:
+        mean: [A, m], and `covariance` [A, m, m], the head.
+        covariance: See `mean`.
+        unseen: [N, A], variance of the error of delta.
+    """
+    heeded = mean[:, DELTA] ** 2 + covariance[:, DELTA, DELTA]
+    return np.asarray(unseen * heeded, dtype=np.float64)
 
 
 def information_posterior(

@@ -66,6 +66,7 @@ def refit(
         user_ids=table.user_ids[usable],
         item_ids=table.item_ids[usable],
         scores=table.scores[usable],
+        numbers=np.arange(len(usable)),
         days=table.days[usable],
     )
     items = ItemFeatures(item_ids=np.array(item_ids, dtype=object), vectors=vectors)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from paaplus.errors import NotFoundError
+from paaplus.heads import item_variance
 from paaplus.scoring import Scorer
 from paaplus.store import open_store
 from paaplus.suggestion import suggest_items
@@ -44,11 +45,12 @@ def suggest(config: Config, user_id: str, count: int, *, seed: int = 0) -> list[
         raise NotFoundError(
             f"no item that user {user_id!r} has not rated has features", "run `paaplus embed`"
         )
+    unseen = head.population.unseen_variance(ids)
     found = suggest_items(
         head.covariance,
         head.population.rows(ids, vectors),
         head.noise,
         count,
-        unseen=head.population.unseen_variance(ids),
+        unseen=item_variance(head.mean, head.covariance, unseen),
     )
     return [{"item": ids[one.index], "gain": one.gain} for one in found]

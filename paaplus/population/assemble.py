@@ -13,34 +13,16 @@ from paaplus.population.choose import Choice
 from paaplus.population.items import Components
 from paaplus.population.model import ItemTable, Population
 from paaplus.population.noise import FACTORS
-from paaplus.population.prior import HEAD, Array, Gaussian, Prior, turned
-
-CUT = 16
-"""Rotated directions that are kept, those along which tastes differ most: a state is 2.6 KB with them."""
+from paaplus.population.prior import HEAD, Array, Prior, cut, leading_axes, turned
 
 
 def find_rotation(choices: list[Choice]) -> tuple[Array, float]:
     """Axes [k, r] of the mean covariance of tastes, and the share of variance that they keep."""
     blocks = [choice.prior.covariance[HEAD:, HEAD:] for choice in choices]
     block = np.mean(blocks, axis=0)
-    values, axes = np.linalg.eigh(block)
-    values, axes = values[::-1], axes[:, ::-1]
-    share = float(values[:CUT].sum() / values.sum())
-    count = min(CUT, len(values))
-    largest = np.abs(axes).argmax(axis=0)
-    axes = axes * np.where(axes[largest, np.arange(len(values))] < 0, -1.0, 1.0)
-    return axes[:, :count], share
-
-
-def _rotated(prior: Gaussian, rotation: Array, mean: float) -> tuple[Array, Array, float]:
-    """A prior in the rotated basis, with the mean of all ratings back on its intercept."""
-    count, turn = rotation.shape[1], turned(rotation)
-    covariance = turn.T @ prior.covariance @ turn
-    block = prior.covariance[HEAD:, HEAD:]
-    dropped = float(np.trace(block) - np.trace(covariance[HEAD:, HEAD:]))
-    weights = np.pad(prior.mean[:HEAD], (0, count))
-    weights[0] += mean
-    return weights, 0.5 * (covariance + covariance.T), prior.noise + max(dropped, 0.0)
+    axes = leading_axes(block)
+    share = float(np.trace(axes.T @ block @ axes) / np.trace(block))
+    return axes, share
 
 
 def assemble(
@@ -93,9 +75,10 @@ def assemble(
         known[place, a, 1] = shrunk * (own.mean - rest.fitted) / rest.scale
         variance[:, a] = unseen[a]
         variance[place, a] = unseen[a] * (1 - shrunk)
-        prior.mean[a], prior.covariance[a], prior.noise[a] = _rotated(
-            fit.choice.prior, rotation, fit.mean
-        )
+        small = cut(fit.choice.prior, rotation)
+        prior.mean[a], prior.covariance[a] = small.mean, small.covariance
+        prior.mean[a, 0] += fit.mean
+        prior.noise[a] = small.noise * fit.choice.scale
         assert prior.spread is not None
         prior.spread[a] = turned(rotation).T @ fit.spread @ turned(rotation)
         calibration.mean[a] = fit.choice.head.mean
@@ -108,6 +91,7 @@ def assemble(
             "form": fit.choice.form,
             "densities": {k: round(v, 5) for k, v in fit.choice.densities.items()},
             "noise": round(float(prior.noise[a]), 4),
+            "noise_scale": fit.choice.scale,
             "distrusted": int((fit.trust < 0.5).sum()),
         }
     return Population(

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paaplus.population.choose import Choice, Start, UserRatings, choose_prior
+from paaplus.population.choose import Choice, Start, choose_prior
 from paaplus.population.items import Components, ItemHead, ItemMeans, fit_item_head, item_means
 from paaplus.population.noise import fit_factors
-from paaplus.population.prior import Array, Moments, fit_calibration, fit_power_law
+from paaplus.population.prior import Array, fit_calibration, fit_power_law
+from paaplus.population.ratings import UserRatings, by_user
 from paaplus.population.trust import LEAST, fit_trust, leading
 from paaplus.population.weights import DailyCaps, rating_weights
 
@@ -62,6 +63,7 @@ def fit_attribute(
     spectrum: Array,
     rng: np.random.Generator,
     *,
+    numbers: NDArray[np.int64] | None = None,
     days: NDArray[np.int64] | None = None,
     caps: DailyCaps | None = None,
     start: Start | None = None,
@@ -77,6 +79,7 @@ def fit_attribute(
         unit: [I, k], the first components at unit variance.
         spectrum: [k], their variance relative to the first.
         rng: Splits items and users.
+        numbers: int [N], rising in the order in which each user gave them.
         days: int [N], days of the ratings, and `caps` on each, see `rating_weights`.
         caps: See `days`.
         start: Where the last fit's prior stood.
@@ -90,7 +93,8 @@ def fit_attribute(
 
     def ratings_of(which: NDArray[np.intp], regressors: int | None = None) -> UserRatings:
         rows = _rows(items, which, means, head, unit)[:, :regressors]
-        return _by_user(users[which], rows, scores[which] - mean, weights.share[which])
+        own = None if numbers is None else numbers[which]
+        return by_user(users[which], rows, scores[which] - mean, weights.share[which], own)
 
     for _ in range(2):  # all alike at first; then by how consistent they are
         weights = rating_weights(users, items, trust, days, caps)
@@ -140,23 +144,3 @@ def _says_something(users: NDArray[np.intp], scores: Array) -> NDArray[np.bool_]
     usual = float(np.median(variance[np.unique(users)]))
     silent = (variance < CONSTANT * usual) & (count >= 5)
     return ~silent[users] if not silent[users].all() else np.ones(len(users), bool)
-
-
-def _by_user(users: NDArray[np.intp], rows: Array, scores: Array, share: Array) -> UserRatings:
-    """Group rows that are sorted by user; each counts by its share in the moments."""
-    first = np.flatnonzero(np.concatenate([[True], users[1:] != users[:-1]]))
-    start = np.append(first, len(users)).astype(np.int64)
-    width = rows.shape[1]
-    gram = np.empty((len(first), width, width))
-    root = np.sqrt(share)
-    psi, y = rows * root[:, None], scores * root
-    for u in range(len(first)):
-        mine = psi[start[u] : start[u + 1]]
-        gram[u] = mine.T @ mine
-    moments = Moments(
-        gram=gram,
-        cross=np.add.reduceat(psi * y[:, None], first, axis=0),
-        square=np.add.reduceat(y**2, first),
-        count=np.add.reduceat(share, first),
-    )
-    return UserRatings(start, rows, scores, moments)

@@ -14,10 +14,14 @@ from paaplus.population.prior import (
     Gaussian,
     Moments,
     calibration_only,
+    cut,
     fit_calibration,
     fit_power_law,
     fit_shrunk,
+    leading_axes,
+    turned,
 )
+from paaplus.population.ratings import UserRatings
 
 STRENGTHS = (8.0, 2.0, 0.5, 0.15)
 """Shrinkage of the full forms in units of the number of regressors, each warm-started by the last."""
@@ -25,8 +29,17 @@ STRENGTHS = (8.0, 2.0, 0.5, 0.15)
 COUNTS = (3, 10, 30, 100)
 """Ratings that a held-out user is conditioned on; the mean over these decides."""
 
-FURTHER = 60
-"""Ratings predicted after each of them, at most."""
+SCALES = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.3)
+"""Factors on the noise that are tried."""
+
+FURTHER, FEWEST_FURTHER = 60, 5
+"""Ratings predicted after each of them, at most and at least."""
+
+ENOUGH_USERS = 120
+"""With fewer, forms are compared in five folds and not in halves, which would be too few to fit them on."""
+
+Case = list[tuple[Array, Array, Array, Array]]
+"""Of one user, for each count: rows and scores before, rows and scores to predict."""
 
 FEWEST_USERS = 30
 """Below that many users nothing but calibration can be told from noise."""
@@ -44,23 +57,6 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class UserRatings:
-    """Design rows and ratings of one attribute, ragged over users; user u owns start[u]:start[u+1].
-
-    Attributes:
-        start: int [U + 1].
-        rows: [N, m], with the user's own rating left out of delta.
-        scores: [N], minus the mean of all.
-        moments: Of the same rows.
-    """
-
-    start: NDArray[np.int64]
-    rows: Array
-    scores: Array
-    moments: Moments
-
-
-@dataclass(frozen=True, slots=True)
 class Choice:
     """The prior that was chosen, and why.
 
@@ -69,12 +65,14 @@ class Choice:
         head: The calibration prior, refitted on all users.
         form: Name of the form.
         densities: Mean log predictive density of each form on held-out users.
+        scale: What the noise under the prior, cut to its leading directions, is to be multiplied by.
     """
 
     prior: Gaussian
     head: Gaussian
     form: str
     densities: dict[str, float]
+    scale: float = 1.0
 
 
 def choose_prior(
@@ -84,9 +82,9 @@ def choose_prior(
     rng: np.random.Generator,
     start: Start | None = None,
 ) -> Choice:
-    """Fit every form on half of the users, compare on the other half, and the reverse; refit the best on all.
+    """Fit every form on some users, compare on the others, in halves or five folds; refit the best on all.
 
-    The best form must beat calibration by more than one standard error over users, else calibration is
+    A form must beat calibration by more than one standard error over users; if none does, calibration is
     taken: with little to see, the head stays the population's.
 
     Args:
@@ -101,23 +99,55 @@ def choose_prior(
     if users < FEWEST_USERS:
         head = fit_calibration(ratings.moments)
         return Choice(calibration_only(head, HEAD + len(spectrum)), head, "calibration", {})
-    shuffled = rng.permutation(users)
-    halves = shuffled[: users // 2], shuffled[users // 2 :]
+    held_out: dict[str, list[tuple[Gaussian, list[Case]]]] = {}
     parts: dict[str, list[Array]] = {}
-    for inside, outside in (halves, halves[::-1]):
+    folds = np.array_split(rng.permutation(users), 2 if users >= ENOUGH_USERS else 5)
+    for outside in folds:
+        inside = np.setdiff1d(np.arange(users), outside)
         cases = list(_cases(ratings, outside, rng))
         for name, (prior, _) in _forms(ratings.moments.part(inside), spectrum, start):
             parts.setdefault(name, []).append(_densities(prior, cases, unseen))
-    scores = {name: np.concatenate(both) for name, both in parts.items()}
+            held_out.setdefault(name, []).append((prior, cases))
+    scores = {name: np.concatenate(every) for name, every in parts.items()}
     densities = {name: float(np.mean(values)) for name, values in scores.items()}
-    best = max(densities, key=lambda name: densities[name])
-    gain = scores[best] - scores["calibration"]
-    if len(gain) < 2 or gain.mean() <= gain.std(ddof=1) / np.sqrt(len(gain)):
-        best = "calibration"
+    surely = [name for name in scores if _beats(scores[name], scores["calibration"])]
+    best = max(surely, key=lambda name: densities[name], default="calibration")
+    scale = _noise_scale(held_out[best], unseen)
     for name, (prior, head) in _forms(ratings.moments, spectrum, start):
         if name == best:
-            return Choice(prior, head, name, densities)
+            return Choice(prior, head, name, densities, scale)
     raise AssertionError(best)
+
+
+def _beats(scores: Array, other: Array) -> bool:
+    gain = scores - other
+    return len(gain) > 1 and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
+
+
+def _noise_scale(held_out: list[tuple[Gaussian, list[Case]]], unseen: float) -> float:
+    """The factor of SCALES on the noise under which held-out users are predicted best.
+
+    EM takes for taste what is noise of the users whom it saw, the cut takes for noise what it leaves out, and
+    what people say later may differ from what they said at first: none of these is in the noise of EM.
+
+    Args:
+        held_out: Priors, each with cases of users that it was not fitted on.
+        unseen: Variance of an unseen item's deviation.
+    """
+    if not any(cases for _, cases in held_out):
+        return 1.0
+    totals = np.zeros(len(SCALES))
+    for prior, cases in held_out:
+        rotation = leading_axes(prior.covariance[HEAD:, HEAD:])
+        small, turn = cut(prior, rotation), turned(rotation)
+        turned_cases = [
+            [(past @ turn, before, rows @ turn, scores) for past, before, rows, scores in case]
+            for case in cases
+        ]
+        for n, scale in enumerate(SCALES):
+            tried = Gaussian(small.mean, small.covariance, scale * small.noise)
+            totals[n] += _densities(tried, turned_cases, unseen).sum()
+    return SCALES[int(np.argmax(totals))]
 
 
 def _forms(
@@ -148,14 +178,17 @@ def _shrunk(strength: float) -> str:
 
 def _cases(
     ratings: UserRatings, users: NDArray[np.intp], rng: np.random.Generator
-) -> Iterator[list[tuple[Array, Array, Array, Array]]]:
-    """For each user: for each count, the rows and scores before, and rows and scores to predict."""
+) -> Iterator[Case]:
+    """For each user, for each count: rows and scores before, rows and scores of later ones to predict."""
     for user in users:
         order = rng.permutation(np.arange(ratings.start[user], ratings.start[user + 1]))
-        case = []
+        if ratings.numbers is not None:
+            order = order[np.argsort(ratings.numbers[order], kind="stable")]
+        case: Case = []
         for count in COUNTS:
-            past, future = order[:count], order[count : count + FURTHER]
-            if len(future) >= 5:
+            past, later = order[:count], order[count:]
+            if len(later) >= FEWEST_FURTHER:
+                future = rng.permutation(later)[:FURTHER]
                 rows = ratings.rows[future].copy()
                 rows[:, 2] = 0.0  # as if nobody had rated these items
                 case.append(
@@ -165,9 +198,7 @@ def _cases(
             yield case
 
 
-def _densities(
-    prior: Gaussian, cases: list[list[tuple[Array, Array, Array, Array]]], unseen: float
-) -> Array:
+def _densities(prior: Gaussian, cases: list[Case], unseen: float) -> Array:
     """Mean log predictive density of a rating, per user."""
     precision = np.linalg.inv(prior.covariance)
     pull = precision @ prior.mean

@@ -35,12 +35,15 @@ class Ratings:
         item_ids: [N] of str, each with features.
         scores: float64 [N, A] on 0..10; NaN = not rated.
         days: int64 [N], days since 1970 in UTC, 0 = not known; None: none is known.
+        numbers: int64 [N], rising in the order in which each user gave them: priors are then judged by how
+            they predict later ratings from earlier ones; None: it is not known.
     """
 
     user_ids: NDArray[np.object_]
     item_ids: NDArray[np.object_]
     scores: NDArray[np.float64]
     days: NDArray[np.int64] | None = None
+    numbers: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +83,10 @@ def fit_population(
     user_ids, users = np.unique(ratings.user_ids.astype(str), return_inverse=True)
     rated = np.searchsorted(item_ids, ratings.item_ids.astype(str))
     days = np.zeros(len(users), np.int64) if ratings.days is None else ratings.days
-    order = np.lexsort((days, *np.nan_to_num(ratings.scores, nan=-1.0).T, rated, users))
+    numbers = np.zeros(len(users), np.int64) if ratings.numbers is None else ratings.numbers
+    order = np.lexsort((numbers, days, *np.nan_to_num(ratings.scores, nan=-1.0).T, rated, users))
     users, rated, scores, days = users[order], rated[order], ratings.scores[order], days[order]
+    numbers = numbers[order]
 
     tell("features", 0.0)
     components = principal_components(vectors)
@@ -102,6 +107,7 @@ def fit_population(
                 unit,
                 spectrum,
                 rng,
+                numbers=None if ratings.numbers is None else numbers[given],
                 days=days[given],
                 caps=caps,
                 start=warm_start(last, trunk, a, vectors, unit),

@@ -143,12 +143,11 @@ class Population:
         return psi, target, self.prior.noise / noise
 
     def unseen_variance(self, item_ids: Sequence[str]) -> NDArray[np.float64]:
-        """Variance [N, A] that a score has because its item's deviation is not, or not well, known."""
+        """Variance [N, A] of the error of delta: of items that nobody, or hardly anybody, has rated."""
         variance = np.tile(self.unseen, (len(item_ids), 1))
         found, place = self._places(item_ids)
         variance[found] = self.items.variance[place]
-        delta = self.prior.mean[:, 2] ** 2 + self.prior.covariance[:, 2, 2]
-        return variance * delta
+        return variance
 
     def save(self, path: Path) -> None:
         """Write the model; a crash leaves either the whole file or none."""

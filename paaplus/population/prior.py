@@ -25,6 +25,9 @@ Array = NDArray[np.float64]
 HEAD = 3
 """Regressors that every user has: 1, p, delta."""
 
+CUT = 16
+"""Rotated directions that are kept, those along which tastes differ most: a state is 2.6 KB with them."""
+
 SILENT = 1e-4
 """Variance on directions that carry no taste: nearly none, and the covariance stays invertible."""
 
@@ -208,6 +211,28 @@ def fit_shrunk(
         full = (users * second + strength * target) / (users + strength)
         prior = Gaussian(prior.mean, full, _noise(weights, covariance, moments))
     return prior
+
+
+def leading_axes(block: Array) -> Array:
+    """Axes [k, r] of a covariance of tastes [k, k], those along which they differ most, r = CUT at most."""
+    _, axes = np.linalg.eigh(block)
+    axes = axes[:, ::-1][:, :CUT]
+    largest = np.abs(axes).argmax(axis=0)
+    turned_up: Array = axes * np.where(axes[largest, np.arange(axes.shape[1])] < 0, -1.0, 1.0)
+    return turned_up
+
+
+def cut(prior: Gaussian, rotation: Array) -> Gaussian:
+    """The prior on rotated directions [k, r]; tastes along those that are left out are noise."""
+    turn = turned(rotation)
+    covariance = turn.T @ prior.covariance @ turn
+    block = slice(HEAD, None)
+    left_out = np.trace(prior.covariance[block, block]) - np.trace(covariance[block, block])
+    return Gaussian(
+        prior.mean @ turn,
+        0.5 * (covariance + covariance.T),
+        prior.noise + max(float(left_out), 0.0),
+    )
 
 
 def power_law(second: Array, spectrum: Array) -> Array:

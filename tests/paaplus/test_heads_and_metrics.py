@@ -71,14 +71,15 @@ def test_predictions_by_sampling() -> None:
     for n in range(2):
         for a in range(3):
             w = rng.multivariate_normal(mean[a], covariance[a] * 0.01, 200_000)
-            y = w @ rows[n, a] + np.sqrt(noise[a] + unseen[n, a]) * rng.normal(size=len(w))
+            missed = np.sqrt(unseen[n, a]) * rng.normal(size=len(w))  # delta's error
+            y = w @ rows[n, a] + w[:, 2] * missed + np.sqrt(noise[a]) * rng.normal(size=len(w))
             assert score[n, a] == pytest.approx(y.mean(), abs=0.02)
             assert std[n, a] == pytest.approx(y.std(), rel=0.02)
 
 
 def test_scores_stay_on_the_scale() -> None:
-    mean = np.array([[99.0], [-99.0], [5.0]])
-    score, _ = predict(mean, np.ones((3, 1, 1)), np.ones((1, 3, 1)), np.ones(3), np.zeros((1, 3)))
+    mean = np.array([[33.0] * 3, [-33.0] * 3, [5.0, 0, 0]])
+    score, _ = predict(mean, np.ones((3, 3, 3)), np.ones((1, 3, 3)), np.ones(3), np.zeros((1, 3)))
     assert score.tolist() == [[10.0, 0.0, 5.0]]
 
 

@@ -100,7 +100,10 @@ def by_hand(mean, covariance, noise, item_id, attribute):
     psi = [1.0, x0, x1 * (attribute + 1)]
     expected = sum(p * w for p, w in zip(psi, mean, strict=True))
     variance = sum(psi[j] * psi[k] * covariance[j][k] for j in range(3) for k in range(3))
-    variance += noise[attribute] + (0.5 if item_id == "i2" else 0.0)
+    heeded = (
+        mean[2] ** 2 + covariance[2][2]
+    )  # how much the user cares for what is not known of the item
+    variance += noise[attribute] + (0.5 * heeded if item_id == "i2" else 0.0)
     return min(max(expected, 0.0), 10.0), math.sqrt(variance)
 
 
