@@ -7,10 +7,13 @@ head, w z, is bounded by about (nu + 1) / (2 sqrt(nu)) and falls for errors beyo
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from paaplus.heads import Heads
+from paaplus.store.rows import Rows
 
 Array = NDArray[np.float64]
 
@@ -37,3 +40,11 @@ def robust_weights(
     z_squared = np.nan_to_num(error) ** 2 / (spread + own)
     bounded: Array = weight * np.minimum(1.0, (freedom + 1) / (freedom + z_squared))
     return bounded
+
+
+def bounded(rows: Rows, psi: Array, heads: Heads, noise: Array, freedom: float) -> Rows:
+    """Rows with such weights; arguments as in `robust_weights`, the heads those of the rows' users."""
+    weight = rows.weights if rows.weights is not None else (~np.isnan(rows.scores)).astype(float)
+    owner = np.repeat(np.arange(len(rows.user_ids)), np.diff(rows.start))
+    weights = robust_weights(psi, rows.scores, weight, heads, owner, noise, freedom)
+    return replace(rows, weights=weights)

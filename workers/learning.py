@@ -6,14 +6,13 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paaplus.evaluation import UserReports, join
 from paaplus.heads import Heads
 from paaplus.store import Rows, Store
 from paaplus.store.heads import HeadRow
 from strategies.base import Strategy
-from strategies.robust import robust_weights
+from strategies.robust import bounded
 from streams.experiences import build_experience
 from workers.memory import decode_memories
 from workers.regressors import Regressors
@@ -134,9 +133,8 @@ class Learner:
         live = {"live": self._strategy.mean(old_state)}
         prequential = self._regressors.compare(new, psi_new, live)
         if self._freedom is not None:
-            served = self._strategy.heads(old_state)
-            new = self._bounded(new, psi_new, served)
-            memory = self._bounded(memory, psi_memory, served)
+            robust = self._strategy.heads(old_state), self._regressors.noise, self._freedom
+            new, memory = bounded(new, psi_new, *robust), bounded(memory, psi_memory, *robust)
         experience = build_experience(
             new,
             psi_new,
@@ -157,16 +155,6 @@ class Learner:
             )
             for head, old in zip(after, heads, strict=True)
         ], prequential  # fmt: skip
-
-    def _bounded(self, rows: Rows, psi: NDArray[np.float64], heads: Heads) -> Rows:
-        """Rows with weights of a robust loss."""
-        assert self._freedom is not None
-        weight = (~np.isnan(rows.scores)).astype(np.float64)
-        weight = weight if rows.weights is None else rows.weights
-        owner = np.repeat(np.arange(len(rows.user_ids)), np.diff(rows.start))
-        noise = self._regressors.noise
-        weights = robust_weights(psi, rows.scores, weight, heads, owner, noise, self._freedom)
-        return replace(rows, weights=weights)
 
     def _ready(self, due: list[HeadRow]) -> tuple[list[HeadRow], Rows]:
         """Those whose next experience has no item that still waits for its features, and its rows."""
