@@ -10,7 +10,7 @@ from paaplus.heads import Heads
 from paaplus.population.prior import Prior
 from paaplus.store.rows import Rows
 from strategies import StrategyConfig, build_strategy
-from strategies.robust import bounded
+from strategies.robust import Weigh, train_robust
 from strategies.state import CohortState
 from streams.experiences import CohortExperience, build_experience
 
@@ -46,9 +46,10 @@ def feed(
     state = strategy.initial_state(len(users))
 
     def learn(first: int, last: int, step: int) -> CohortState:
-        robust = None if freedom is None else (strategy.heads(state), prior.noise, freedom)
-        made = experience(users, psi, scores, first, last, step, state, strategy.dtype, robust)
-        return strategy.train(made, state)
+        def made(weigh: Weigh) -> CohortExperience:
+            return experience(users, psi, scores, first, last, step, state, strategy.dtype, weigh)
+
+        return train_robust(strategy, state, made, prior.noise, freedom)
 
     found: dict[int, Heads] = {}
     done = step = 0
@@ -69,24 +70,18 @@ def experience(
     step: int,
     state: CohortState,
     dtype: torch.dtype,
-    robust: tuple[Heads, NDArray[np.float64], float] | None = None,
+    weigh: Weigh = lambda rows, psi: rows,
 ) -> CohortExperience:
-    """The users' rows `first` to `last` as their experience number `step`.
-
-    Arrays as in `feed`; `robust` are the last arguments of `strategies.robust.bounded`.
-    """
+    """The users' rows `first` to `last` as their experience number `step`; arrays as in `feed`."""
     new, psi_new = _rows(users, psi, scores, [np.arange(first, last)] * len(users))
-    if robust is not None:
-        new = bounded(new, psi_new, *robust)
+    new = weigh(new, psi_new)
     steps = np.full(len(users), step, dtype=np.int64)
     if "memory_seq" not in state:
         return build_experience(new, psi_new, step=steps, dtype=dtype)
     numbers = state["memory_seq"].numpy()
     old, psi_old = _rows(users, psi, scores, [np.sort(row[row >= 0]) - 1 for row in numbers])
-    if robust is not None:
-        old = bounded(old, psi_old, *robust)
     return build_experience(
-        new, psi_new, memory=old, psi_memory=psi_old, memory_numbers=numbers,
+        new, psi_new, memory=weigh(old, psi_old), psi_memory=psi_old, memory_numbers=numbers,
         memory_keys=state["memory_key"].numpy(), step=steps, dtype=dtype,
     )  # fmt: skip
 

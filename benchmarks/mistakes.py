@@ -1,7 +1,7 @@
 """What honest mistakes in a user's own ratings cost, with `strategy.robust` and without.
 
-The pack, splits and figures are those of `benchmarks.quality`; a share of the ratings that are learned from is
-replaced by uniform noise, those by which users are judged are not. `less_mae` is by how much the robust
+As `benchmarks.quality`, but for a share of the ratings that are learned from: they are
+replaced by uniform noise, while those by which users are judged are not. `less_mae` is by how much the robust
 head's error is lower than that of the head that believes every rating, paired over users.
 """
 

@@ -12,8 +12,8 @@ from paaplus.heads import Heads
 from paaplus.store import Rows, Store
 from paaplus.store.heads import HeadRow
 from strategies.base import Strategy
-from strategies.robust import bounded
-from streams.experiences import build_experience
+from strategies.robust import Weigh, train_robust
+from streams.experiences import CohortExperience, build_experience
 from workers.memory import decode_memories
 from workers.regressors import Regressors
 from workers.states import gather, scatter
@@ -132,21 +132,22 @@ class Learner:
         old_state = gather(self._strategy, heads, numbers, keys)
         live = {"live": self._strategy.mean(old_state)}
         prequential = self._regressors.compare(new, psi_new, live)
-        if self._freedom is not None:
-            robust = self._strategy.heads(old_state), self._regressors.noise, self._freedom
-            new, memory = bounded(new, psi_new, *robust), bounded(memory, psi_memory, *robust)
-        experience = build_experience(
-            new,
-            psi_new,
-            memory=memory,
-            psi_memory=psi_memory,
-            memory_numbers=numbers,
-            memory_keys=keys,
-            step=learned // self._size,
-            dtype=self._strategy.dtype,
-            device=self._strategy.device,
-        )
-        state = self._strategy.train(experience, old_state)
+
+        def experience(weigh: Weigh) -> CohortExperience:
+            return build_experience(
+                weigh(new, psi_new),
+                psi_new,
+                memory=weigh(memory, psi_memory),
+                psi_memory=psi_memory,
+                memory_numbers=numbers,
+                memory_keys=keys,
+                step=learned // self._size,
+                dtype=self._strategy.dtype,
+                device=self._strategy.device,
+            )
+
+        noise, freedom = self._regressors.noise, self._freedom
+        state = train_robust(self._strategy, old_state, experience, noise, freedom)
         after = scatter(self._strategy, heads, state, self._size)
         return [
             replace(
