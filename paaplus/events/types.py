@@ -143,7 +143,7 @@ class Interaction(
     omit_defaults=True,
     tag="interaction",
 ):
-    """The user does something with an item; `value` is seconds for `dwell`."""
+    """The user does something with an item; `value` is seconds for `dwell`; a `view` says it was shown."""
 
     item_id: ItemId
     action: Action

@@ -11,6 +11,9 @@ level, the Gaussian pseudo-observation that carries N(mu, D) to the mean of thos
 which is exact for a symmetric threshold on d plus noise of any strength). d itself is not seen: its estimate
 from the user's ratings is shrunk, so s is divided by the share of D that the estimates have. A channel whose
 s is not clearly off zero has infinite noise: it teaches nothing, and the report says so.
+
+What users are shown is chosen, mostly by their own scores, so interactions are taken against what was viewed:
+mu and D are those of the views' items, of what is rated only where there are too few views.
 """
 
 from __future__ import annotations
@@ -155,7 +158,6 @@ def fit_channels(
             if name.startswith("comparison"):
                 _fit_comparison(made, places, a, said, latents, float(noise[a]))
                 continue
-            # What a user is shown is chosen, often by their own scores: a like tells of what it adds to that.
             seen = name.startswith("interaction") and _enough(viewed)
             base = _Base.of(viewed if seen else rated[a], centred=False)
             for k, place in enumerate(places):
