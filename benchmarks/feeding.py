@@ -10,6 +10,7 @@ from paaplus.heads import Heads
 from paaplus.population.prior import Prior
 from paaplus.store.rows import Rows
 from strategies import StrategyConfig, build_strategy
+from strategies.robust import Weigh, train_robust
 from strategies.state import CohortState
 from streams.experiences import CohortExperience, build_experience
 
@@ -26,6 +27,7 @@ def feed(
     scores: NDArray[np.float64],
     counts: tuple[int, ...],
     config: StrategyConfig | None = None,
+    freedom: float | None = None,
 ) -> dict[int, Heads]:
     """Heads of U users after each count of ratings.
 
@@ -38,23 +40,24 @@ def feed(
         scores: [U, top].
         counts: Rising; a count that is no multiple of ROUND is a branch of its own.
         config: Of the strategy.
+        freedom: Of the robust loss; None: every rating counts in full.
     """
     strategy = build_strategy(method, prior, calibration, config)
     state = strategy.initial_state(len(users))
+
+    def learn(first: int, last: int, step: int) -> CohortState:
+        def made(weigh: Weigh) -> CohortExperience:
+            return experience(users, psi, scores, first, last, step, state, strategy.dtype, weigh)
+
+        return train_robust(strategy, state, made, prior.noise, freedom)
+
     found: dict[int, Heads] = {}
     done = step = 0
     for count in counts:
         while done + ROUND <= count:
-            state = strategy.train(
-                experience(users, psi, scores, done, done + ROUND, step, state, strategy.dtype),
-                state,
-            )
+            state = learn(done, done + ROUND, step)
             done, step = done + ROUND, step + 1
-        branch = state
-        if count > done:
-            part = experience(users, psi, scores, done, count, step, state, strategy.dtype)
-            branch = strategy.train(part, state)
-        found[count] = strategy.heads(branch)
+        found[count] = strategy.heads(learn(done, count, step) if count > done else state)
     return found
 
 
@@ -67,16 +70,18 @@ def experience(
     step: int,
     state: CohortState,
     dtype: torch.dtype,
+    weigh: Weigh = lambda rows, psi: rows,
 ) -> CohortExperience:
     """The users' rows `first` to `last` as their experience number `step`; arrays as in `feed`."""
     new, psi_new = _rows(users, psi, scores, [np.arange(first, last)] * len(users))
+    new = weigh(new, psi_new)
     steps = np.full(len(users), step, dtype=np.int64)
     if "memory_seq" not in state:
         return build_experience(new, psi_new, step=steps, dtype=dtype)
     numbers = state["memory_seq"].numpy()
     old, psi_old = _rows(users, psi, scores, [np.sort(row[row >= 0]) - 1 for row in numbers])
     return build_experience(
-        new, psi_new, memory=old, psi_memory=psi_old, memory_numbers=numbers,
+        new, psi_new, memory=weigh(old, psi_old), psi_memory=psi_old, memory_numbers=numbers,
         memory_keys=state["memory_key"].numpy(), step=steps, dtype=dtype,
     )  # fmt: skip
 

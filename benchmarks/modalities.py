@@ -112,7 +112,7 @@ class Learners:
     def __init__(
         self, world: SimulatedWorld, population: Population, users: list[int], events: list[Event]
     ) -> None:
-        self._prior = population.prior
+        self._prior, self._item_ids = population.prior, world.item_ids
         vectors = np.array([decode_item(value).features for _, value in world.given_items()])
         self._table = dict(
             zip(world.item_ids, population.rows(world.item_ids, vectors), strict=True)
@@ -127,9 +127,9 @@ class Learners:
                 some = [e for e in mine if e.said.channel.split(".")[0] == kind]
                 self._rows[user, kind] = self._observed(population, some, kind)
 
-    def judged(self, counts: dict[str, int]) -> NDArray[np.float64]:
-        """SRCC, and MAE, with the truth after so many events of each kind: [U, 2]."""
-        prior, result = self._prior, []
+    def heads(self, counts: dict[str, int]) -> Array:
+        """Means after so many events of each kind: [U, A, m]."""
+        result = []
         for user in self.users:
             parts = [
                 tuple(array[:count] for array in self._rows[user, kind])
@@ -138,12 +138,24 @@ class Learners:
             x, y, w = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
             gram = np.einsum("nam,nak,na->amk", x, x, w)
             moment = np.einsum("nam,na->am", x, w * y)
-            mean = prior.posterior_mean(gram, moment)
+            result.append(self._prior.posterior_mean(gram, moment))
+        return np.stack(result)
+
+    def judged(self, counts: dict[str, int]) -> Array:
+        """SRCC, and MAE, with the truth after so many events of each kind: [U, 2]."""
+        result = []
+        for user, mean in zip(self.users, self.heads(counts), strict=True):
             scores = np.einsum("iam,am->ia", self._wanted, mean)
             truth = self._truth[user]
             ranks = [srcc(scores[:, a], truth[:, a]) for a in range(len(ATTRIBUTES))]
             result.append((np.mean(ranks), np.abs(np.clip(scores, 0, 10) - truth).mean()))
         return np.array(result)
+
+    def scores(self, counts: dict[str, int], items: list[int]) -> Array:
+        """What those heads say of items, mean over the attributes: [U, I']."""
+        rows = np.stack([self._table[self._item_ids[n]] for n in items])
+        found: Array = np.einsum("iam,uam->ui", rows, self.heads(counts)) / len(ATTRIBUTES)
+        return found
 
     def _observed(
         self, population: Population, events: list[Event], kind: str

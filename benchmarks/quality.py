@@ -47,12 +47,13 @@ from workers.plots import plot_quality
 
 Array = NDArray[np.float64]
 LEVELS = (0.5, 0.8, 0.95)
-FORMS = {
-    "exact_ewc_diagonal": ("exact_ewc", StrategyConfig(form="diagonal")),
-    "exact_ewc_low_rank": ("exact_ewc", StrategyConfig(form="low_rank")),
+FORMS: dict[str, tuple[str, StrategyConfig, float | None]] = {
+    "exact_ewc_diagonal": ("exact_ewc", StrategyConfig(form="diagonal"), None),
+    "exact_ewc_low_rank": ("exact_ewc", StrategyConfig(form="low_rank"), None),
+    "exact_ewc_robust": ("exact_ewc", StrategyConfig(), 4.0),
 }
-METHODS = {name: (name, StrategyConfig()) for name in STRATEGIES} | FORMS
-"""Name in the table -> strategy and settings."""
+METHODS = {name: (name, StrategyConfig(), None) for name in STRATEGIES} | FORMS
+"""Name in the table -> strategy, settings, and `strategy.robust`."""
 
 MAIN = "exact_ewc"
 """The strategy whose intervals and swapped heads are looked at: the default of the product."""
@@ -127,8 +128,10 @@ def evaluate_fold(
     known_rows = np.stack([psi[pack.item[case.known]] for case in fold.cases])
     known_scores = np.stack([pack.score[case.known] for case in fold.cases])
     for method in methods:
-        name, config = METHODS[method]
-        heads = feed(name, prior, calibration, users, known_rows, known_scores, counts, config)
+        name, config, freedom = METHODS[method]
+        heads = feed(
+            name, prior, calibration, users, known_rows, known_scores, counts, config, freedom
+        )
         for n, head in heads.items():
             for u, case in enumerate(fold.cases):
                 truth = [pack.score[case.cold], pack.score[case.warm]]

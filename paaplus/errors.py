@@ -16,7 +16,6 @@ PaaplusError
 ├── PackError              (ValueError)       a model file is damaged, or holds another user's head
 ├── TrunkError             (ValueError)       an image, or the network that reads it, is unusable
 ├── RegistryError          (RuntimeError)     MLflow refused, or says something else than the ledger
-│   └── PromotionConflictError                somebody else moved the champion first
 └── MissingDependencyError (ImportError)      an optional package is needed; the message names it
 ```
 
@@ -107,10 +106,6 @@ class TrunkError(PaaplusError, ValueError):
 
 class RegistryError(PaaplusError, RuntimeError):
     """MLflow refused, or says something else than the ledger."""
-
-
-class PromotionConflictError(RegistryError):
-    """Somebody else moved the champion between reading and writing it."""
 
 
 class MissingDependencyError(PaaplusError, ImportError):

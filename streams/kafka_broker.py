@@ -132,11 +132,6 @@ class KafkaBroker:
             process.kill()
             process.wait()
 
-    def restart(self) -> None:
-        """Stop it if it runs, and start it on the same data and port."""
-        self.stop()
-        self.start()
-
     def __enter__(self) -> Self:
         try:
             self.start()

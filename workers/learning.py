@@ -6,15 +6,14 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from paaplus.evaluation import UserReports, join
 from paaplus.heads import Heads
 from paaplus.store import Rows, Store
 from paaplus.store.heads import HeadRow
 from strategies.base import Strategy
-from strategies.robust import robust_weights
-from streams.experiences import build_experience
+from strategies.robust import Weigh, train_robust
+from streams.experiences import CohortExperience, build_experience
 from workers.memory import decode_memories
 from workers.regressors import Regressors
 from workers.states import gather, scatter
@@ -133,22 +132,22 @@ class Learner:
         old_state = gather(self._strategy, heads, numbers, keys)
         live = {"live": self._strategy.mean(old_state)}
         prequential = self._regressors.compare(new, psi_new, live)
-        if self._freedom is not None:
-            served = self._strategy.heads(old_state)
-            new = self._bounded(new, psi_new, served)
-            memory = self._bounded(memory, psi_memory, served)
-        experience = build_experience(
-            new,
-            psi_new,
-            memory=memory,
-            psi_memory=psi_memory,
-            memory_numbers=numbers,
-            memory_keys=keys,
-            step=learned // self._size,
-            dtype=self._strategy.dtype,
-            device=self._strategy.device,
-        )
-        state = self._strategy.train(experience, old_state)
+
+        def experience(weigh: Weigh) -> CohortExperience:
+            return build_experience(
+                weigh(new, psi_new),
+                psi_new,
+                memory=weigh(memory, psi_memory),
+                psi_memory=psi_memory,
+                memory_numbers=numbers,
+                memory_keys=keys,
+                step=learned // self._size,
+                dtype=self._strategy.dtype,
+                device=self._strategy.device,
+            )
+
+        noise, freedom = self._regressors.noise, self._freedom
+        state = train_robust(self._strategy, old_state, experience, noise, freedom)
         after = scatter(self._strategy, heads, state, self._size)
         return [
             replace(
@@ -157,16 +156,6 @@ class Learner:
             )
             for head, old in zip(after, heads, strict=True)
         ], prequential  # fmt: skip
-
-    def _bounded(self, rows: Rows, psi: NDArray[np.float64], heads: Heads) -> Rows:
-        """Rows with weights of a robust loss."""
-        assert self._freedom is not None
-        weight = (~np.isnan(rows.scores)).astype(np.float64)
-        weight = weight if rows.weights is None else rows.weights
-        owner = np.repeat(np.arange(len(rows.user_ids)), np.diff(rows.start))
-        noise = self._regressors.noise
-        weights = robust_weights(psi, rows.scores, weight, heads, owner, noise, self._freedom)
-        return replace(rows, weights=weights)
 
     def _ready(self, due: list[HeadRow]) -> tuple[list[HeadRow], Rows]:
         """Those whose next experience has no item that still waits for its features, and its rows."""

@@ -133,17 +133,6 @@ class SimulatedWorld:
         slopes = own @ (self.bodies[:, :5] - 0.5)
         self._leanings = (slopes - slopes.mean(axis=0)) / np.maximum(slopes.std(axis=0), 1e-9)
 
-    def true_score(self, user_id: str, item_id: str) -> NDArray[np.float64]:
-        """What a user thinks of an item, [A], before noise and rounding.
-
-        Raises:
-            ValueError: There is no such user or item.
-        """
-        score: NDArray[np.float64] = self.true[
-            self.user_ids.index(user_id), self.item_ids.index(item_id)
-        ]
-        return score
-
     def item_events(self, images: Path) -> Iterator[Message]:
         """Draw every picture into the folder `images` and announce it by its name there."""
         images.mkdir(parents=True, exist_ok=True)

@@ -62,7 +62,6 @@ Preference = tuple[Share, Share, Share, Share, Share]
 Feature = Annotated[float, Meta(ge=-1e6, le=1e6, description="-1,000,000..1,000,000")]
 Features = Annotated[list[Feature], Meta(min_length=1, max_length=16_384)]
 Joints = Annotated[list[tuple[float, float]], Meta(min_length=1, max_length=256)]
-Attribute = Literal["appearance", "health", "posture"]
 Action = Literal["view", "dwell", "like", "save", "share", "skip", "hide", "report"]
 
 
@@ -144,7 +143,7 @@ class Interaction(
     omit_defaults=True,
     tag="interaction",
 ):
-    """The user does something with an item; `value` is seconds for `dwell`."""
+    """The user does something with an item; `value` is seconds for `dwell`; a `view` says it was shown."""
 
     item_id: ItemId
     action: Action

@@ -11,6 +11,9 @@ level, the Gaussian pseudo-observation that carries N(mu, D) to the mean of thos
 which is exact for a symmetric threshold on d plus noise of any strength). d itself is not seen: its estimate
 from the user's ratings is shrunk, so s is divided by the share of D that the estimates have. A channel whose
 s is not clearly off zero has infinite noise: it teaches nothing, and the report says so.
+
+What users are shown is chosen, mostly by their own scores, so interactions are taken against what was viewed:
+mu and D are those of the views' items, of what is rated only where there are too few views.
 """
 
 from __future__ import annotations
@@ -34,6 +37,9 @@ MOST_SHARE = 0.9
 
 STRONGEST_ATTENUATION = 4.0
 """Ratio of D to the variance of its estimates, at most: with few ratings it is not known better."""
+
+VIEW = "interaction.view"
+"""What says that an item was shown, and no more."""
 
 LEVELS = {"comparison": (-1.0, 0.0, 1.0), "comment": (-0.75, -0.25, 0.25, 0.75)}
 """Levels of a signal that are told apart; each value counts as the nearest."""
@@ -142,6 +148,7 @@ def fit_channels(
         np.zeros(shape, np.int64),
     )  # fmt: skip
     for a in range(shape[1]):
+        viewed = events[a].part(np.flatnonzero(channels == VIEW))
         for name in dict.fromkeys(names):
             places = np.flatnonzero(made.names == name)
             mine = np.flatnonzero((channels == name) & ~np.isnan(signals[:, a]))
@@ -151,7 +158,8 @@ def fit_channels(
             if name.startswith("comparison"):
                 _fit_comparison(made, places, a, said, latents, float(noise[a]))
                 continue
-            base = _Base.of(rated[a], centred=False)
+            seen = name.startswith("interaction") and _enough(viewed)
+            base = _Base.of(viewed if seen else rated[a], centred=False)
             for k, place in enumerate(places):
                 of_level = latents.part(np.flatnonzero(nearest == k))
                 made.target[place, a], made.noise[place, a] = _match(base, of_level, noise[a])

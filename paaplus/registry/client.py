@@ -90,12 +90,6 @@ class Registry:
             client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
         return run_id
 
-    def find_round(self, release: Release) -> str | None:
-        """Id of the run of a round, if `log_round` has written it."""
-        with self._connection.translated(f"looking for round {release.number}"):
-            run_id, finished = self._find_run(release.number, release.pack)
-        return run_id if finished else None
-
     def register_release(self, release: Release, run_id: str | None) -> str:
         """Register a release as a version of its cohort's model and point the aliases.
 

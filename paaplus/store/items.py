@@ -165,11 +165,6 @@ class Items:
         width = widths.pop() // 2 if widths else 0
         return [i for i, _ in found], flat.astype(np.float32).reshape(len(found), width)
 
-    def trunks(self, connection: Connection) -> dict[str, int]:
-        """Number of feature vectors by trunk version."""
-        query = select(feature.c.trunk, func.count()).group_by(feature.c.trunk)
-        return {str(trunk): int(count) for trunk, count in connection.execute(query)}
-
     def _digests(self, connection: Connection, item_ids: Collection[str]) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
         for some in chunks(sorted(item_ids)):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks import drift, modalities
+from benchmarks import drift, exposure, modalities
 
 
 def printed(capsys: pytest.CaptureFixture[str], module: Any, *words: str) -> dict[str, Any]:
@@ -35,6 +35,18 @@ def test_every_kind_adds_to_few_ratings_and_none_does_harm(
     curve = [point["srcc"] for point in result["curve"]]
     assert curve == sorted(curve)
     assert "comparison 1" in result["teaching"]
+
+
+@pytest.mark.slow
+def test_interactions_with_what_the_heads_chose_help_where_views_tell_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = printed(capsys, exposure, "--users", "150", "--items", "120")
+    rows = {(r["strength"], r["views"], r["n"], r["interactions"]): r for r in result["rows"]}
+    with_views, without = rows[1.0, True, 0, 100], rows[1.0, False, 0, 100]
+    assert with_views["gain"] > 2 * with_views["gain_se"]
+    assert with_views["gain"] > without["gain"]
+    assert rows[1.0, True, 10, 100]["gain"] > -0.02
 
 
 @pytest.mark.slow

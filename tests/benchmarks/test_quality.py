@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from benchmarks import hostile, quality, suggest
+from benchmarks import hostile, mistakes, quality, suggest
 from benchmarks.simulated_pack import write_pack
 
 
@@ -76,6 +76,17 @@ def test_hostile_raters_are_none_of_the_judged(
         users = set(read.user[changed].tolist())
         assert users
         assert users <= gone  # the same users, so that ways and reference compare
+
+
+def test_the_robust_head_bears_mistakes_better(
+    pack: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = printed(capsys, mistakes, str(pack))
+    rows = {(row["share"], row["n"]): row for row in result["rows"]}
+    clean, wrong = rows[0.0, 30], rows[0.1, 30]
+    assert wrong["mae"] > clean["mae"]
+    assert wrong["less_mae"] > 2 * wrong["less_mae_se"]
+    assert abs(clean["less_mae"]) < 0.02
 
 
 def test_a_folder_without_ratings_is_an_error_with_a_remedy(

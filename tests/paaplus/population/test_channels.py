@@ -23,26 +23,33 @@ USERS, EACH = 60, 50
 
 
 def world(
-    act: Callable[[Array, np.random.Generator], NDArray[np.object_]], seed: int = 0
+    act: Callable[[Array, np.random.Generator], NDArray[np.object_]],
+    seed: int = 0,
+    chosen: bool = False,
 ) -> tuple[NDArray[np.object_], Array, Latents, Latents, Array]:
-    """Users' acts on latent scores d ~ N(0, D), of which the estimates have RELIABILITY * D."""
+    """Users' acts on latent scores d ~ N(0, D), of which the estimates have RELIABILITY * D.
+
+    `chosen`: what is estimated high is shown more often.
+    """
     rng = np.random.default_rng(seed)
     owner = np.repeat(np.arange(USERS), EACH)
     mean = np.sqrt(D * RELIABILITY) * rng.normal(size=len(owner))
     truth = mean + np.sqrt(D * (1 - RELIABILITY)) * rng.normal(size=len(owner))
     latents = Latents(owner, mean, np.full(len(owner), D * (1 - RELIABILITY)))
     acted = act(truth, rng)
+    if chosen:
+        acted[rng.random(len(mean)) > 1 / (1 + np.exp(2 - 2 * mean))] = ""
     did = np.flatnonzero(acted != "")
     return acted[did], np.ones((len(did), 1)), latents.part(did), latents, truth[did]
 
 
-def fitted(seed: int = 0) -> tuple[Channels, Array, NDArray[np.object_]]:
+def fitted(seed: int = 0, *, chosen: bool = False) -> tuple[Channels, Array, NDArray[np.object_]]:
     def act(d: Array, rng: np.random.Generator) -> NDArray[np.object_]:
         likes = d + 0.5 * rng.normal(size=len(d)) > 0.8
         acted = np.where(likes, "interaction.like", "interaction.skip")
         return np.where(rng.random(len(d)) < 0.3, "interaction.view", acted).astype(object)
 
-    channels, signals, events, rated, truth = world(act, seed)
+    channels, signals, events, rated, truth = world(act, seed, chosen)
     return fit_channels(channels, signals, [events], [rated], np.array([1.0])), truth, channels
 
 
@@ -61,6 +68,20 @@ def test_what_has_nothing_to_do_with_taste_teaches_nothing() -> None:
         made, _, _ = fitted(seed)
         silent += bool(np.isinf(made.noise[made.names == "interaction.view"]).all())
     assert silent >= 8  # at two standard errors one in twenty is a chance find
+
+
+def test_an_act_is_read_against_what_was_shown() -> None:
+    made, truth, channels = fitted(chosen=True)
+    assert truth.mean() > 0.8  # so skipped, too, is what is above the user's own mean
+    assert truth[channels == "interaction.skip"].mean() > 0
+    names = np.array([f"interaction.{act}" for act in ("like", "skip", "view")], dtype=object)
+    target, noise = made.read(names, np.ones((3, 1)))
+    spread = truth.var()
+    after = truth.mean() + spread / (spread + noise[:, 0]) * (target[:, 0] - truth.mean())
+    assert np.isinf(noise[2, 0])
+    for act in (0, 1):  # carries what is shown to the mean of what it was done to
+        wanted = truth[channels == names[act]].mean()
+        assert after[act] == pytest.approx(wanted, abs=0.15)
 
 
 def test_a_channel_nobody_uses_teaches_nothing() -> None:
