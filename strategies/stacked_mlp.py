@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from paaplus.physique_head import BATCH_NORM_EPS, SCALE
 
 STRIP = 128
-"""Rows of a weight's gradient that are computed at a time, see `StackedMLP._outer`."""
+"""Rows of a weight's gradient that are computed at a time, see `outer`."""
 FEW = 40
 """Rows of a batch up to which the whole gradient is computed at once."""
 
@@ -115,7 +115,7 @@ class StackedMLP(nn.Module):
         self._trace, below = [], x.transpose(1, 2)
         for n in range(self._hidden):
             weight, bias, scale, shift = self._layers[n]
-            product = torch.bmm(self._grouped(weight, below), below)
+            product = torch.bmm(joined(weight, below), below)
             product = product.reshape(len(weight), weight.shape[1], -1)
             slope = scale * self._factor[n]
             offset = torch.addcmul(shift, bias - self._mean[n], slope)
@@ -140,7 +140,7 @@ class StackedMLP(nn.Module):
             out = found[f"weight{n + 1}"]
             if less is not None and n == 0:  # the rows are the same: one product does for both
                 share.error[:, :, -less[0].error.shape[2] :].sub_(less[0].error)
-            self._outer(out, share.error, share.below)
+            outer(out, share.error, share.below)
             if less is not None and n > 0:
                 out.baddbmm_(less[n].error, less[n].below.transpose(1, 2), alpha=-1)
             for part, vector in share.vectors.items():
@@ -193,36 +193,19 @@ class StackedMLP(nn.Module):
             torch.mul(found[f"shift{n + 1}"], slope**2, out=found[f"bias{n + 1}"])
             along = (squared * (product + centred) ** 2).sum(dim=2)
             torch.mul(along, self._factor[n] ** 2, out=found[f"scale{n + 1}"])
-            self._outer(found[f"weight{n + 1}"], squared * (slope**2)[:, :, None], below**2)
+            outer(found[f"weight{n + 1}"], squared * (slope**2)[:, :, None], below**2)
             error = error * slope[:, :, None]
         return self._found
 
     def _top(self, found: dict[str, Tensor], error: Tensor, below: Tensor) -> None:
-        self._outer(found[f"weight{self._hidden + 1}"], error, below)
+        outer(found[f"weight{self._hidden + 1}"], error, below)
         torch.sum(error, dim=2, out=found[f"bias{self._hidden + 1}"])
-
-    def _outer(self, out: Tensor, error: Tensor, below: Tensor) -> None:
-        """Sum over rows of error [L, out, n] times input [G, in, n], into `out` [L, out, in].
-
-        In strips: into memory that is in no cache, MKL then takes half as long for 64 rows of a batch;
-        for few rows it is as fast without.
-        """
-        grouped, across = self._grouped(error, below), below.transpose(1, 2)
-        into = self._grouped(out, below)
-        if error.is_cpu and len(below) == 1 and error.shape[2] > FEW and into.shape[1] % STRIP == 0:
-            grouped, into = (t.view(-1, STRIP, t.shape[2]) for t in (grouped, into))
-            across = across.expand(len(into), -1, -1)
-        torch.bmm(grouped, across, out=into)
 
     def _memory(self) -> dict[str, Tensor]:
         """Name -> [L, …], to be overwritten. One for all: the less memory, the more of it is in a cache."""
         if not self._found:
             self._found = [torch.empty_like(weight) for weight in self._weights]
         return dict(zip(self.names, self._found, strict=True))
-
-    def _grouped(self, weight: Tensor, below: Tensor) -> Tensor:
-        """Matrices [L, out, in] of heads that share their input as one [G, out * L / G, in]; a view."""
-        return weight.view(len(below), -1, weight.shape[2])
 
     def _logistic(self) -> Tensor:
         """d score / d logit, [L, 1, n]."""
@@ -239,3 +222,21 @@ class StackedMLP(nn.Module):
     def _of_heads(self, statistic: Tensor) -> Tensor:
         """[A, out] for every user: [L, out]."""
         return statistic.repeat(self._users, 1)
+
+
+def outer(out: Tensor, error: Tensor, below: Tensor) -> None:
+    """Sum over rows of error [L, out, n] times input [G, in, n], into `out` [L, out, in].
+
+    In strips: into memory that is in no cache, MKL then takes half as long for the 64 rows of a batch; for
+    few rows it is faster without.
+    """
+    left, right, into = joined(error, below), below.transpose(1, 2), joined(out, below)
+    if out.is_cpu and len(below) == 1 and error.shape[2] > FEW and into.shape[1] % STRIP == 0:
+        left, into = (t.view(-1, STRIP, t.shape[2]) for t in (left, into))
+        right = right.expand(len(into), -1, -1)
+    torch.bmm(left, right, out=into)
+
+
+def joined(matrices: Tensor, below: Tensor) -> Tensor:
+    """Matrices [L, out, *] of heads that share their input as one [G, out * L / G, *]; a view."""
+    return matrices.view(len(below), -1, matrices.shape[2])
