@@ -1,6 +1,7 @@
 """What the machine allows full heads: only the products and passes over memory that learning them needs.
 
-All in memory that is there already, by the fastest operations of torch that were found. Per step:
+All in memory that is there already, by the fastest operations of torch that were found; the engine's own
+product for gradients of weights, in strips, is one of them. Per step:
 
 - the products of new and replayed rows: forward, backward by weights, and by the inputs of all layers but the
   first. The heads of a user read the same rows, so the first layer is one product;
@@ -19,7 +20,8 @@ Per experience:
   penalised twice, and one pass that subtracts their information from the importances.
 
 Not in it, since a kernel could do it while the numbers are in registers: activations, normalisation, loss,
-gradients of vectors' sums, decay; making Adam's moments 0; and all bookkeeping.
+gradients of vectors' sums, decay; making Adam's moments 0; and all bookkeeping. Nor is what it costs to bring
+the next user's state from memory into the cache: one user's work is done over and over.
 """
 
 from __future__ import annotations
@@ -27,9 +29,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from strategies.penalties import blocks
+from strategies.stacked_mlp import joined, outer
 
 
 class Floor:
@@ -97,16 +100,11 @@ class Floor:
         """Of n rows, forward and backward."""
         weight, gradient = ([of[at] for at in self._at] for of in (self._weight, self._gradient))
         x, z = self._x[n], self._z[n]
-        first = _joined(z[0])
-        torch.bmm(_joined(weight[0]), x.mT, out=first)
+        first = joined(z[0], x)
+        torch.bmm(joined(weight[0], x), x.mT, out=first)
         for layer in range(1, len(z)):
             torch.bmm(weight[layer], z[layer - 1], out=z[layer])
         for layer in reversed(range(1, len(z))):
-            torch.bmm(z[layer], z[layer - 1].mT, out=gradient[layer])
+            outer(gradient[layer], z[layer], z[layer - 1])
             torch.bmm(weight[layer].mT, z[layer], out=z[layer - 1])
-        torch.bmm(first, x, out=_joined(gradient[0]))
-
-
-def _joined(tensor: Tensor) -> Tensor:
-    """Heads that read the same rows, as one matrix; a view."""
-    return tensor.view(1, -1, tensor.shape[2])
+        outer(gradient[0], z[0], x.mT)

@@ -74,6 +74,7 @@ class GaussianEWC(SupervisedPlugin):
         """
         self.importance, self._anchor, self._after = list(importance), list(anchor), list(after)
         self._bound = True
+        self._room[:1] = [self._after]  # that of the first batch: it is free until the last step
 
     def before_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Hold on to the weights that the experience begins with."""
