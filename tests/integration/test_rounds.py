@@ -67,7 +67,7 @@ def test_daily_caps_go_by_the_day_on_which_an_event_occurred(
     assert set(days.tolist()) == {first, first + 1}
 
     def version(**caps: int | None) -> str:
-        section = config.population.model_copy(update=caps)
+        section = config.population.model_copy(update={"warm_start": False, **caps})
         capped = config.model_copy(update={"population": section})
         return str(fit_population_once(capped, quiet=True)["population"])
 
