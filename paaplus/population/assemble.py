@@ -13,7 +13,8 @@ from paaplus.population.choose import Choice
 from paaplus.population.items import Components
 from paaplus.population.model import ItemTable, Population
 from paaplus.population.noise import FACTORS
-from paaplus.population.prior import HEAD, Array, Prior, cut, leading_axes, turned
+from paaplus.population.prior import HEAD, Array, Prior
+from paaplus.population.rotation import cut, leading_axes, turned
 
 
 def find_rotation(choices: list[Choice]) -> tuple[Array, float]:

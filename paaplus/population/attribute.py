@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paaplus.population.choose import Choice, Start, choose_prior
+from paaplus.population.em import fit_calibration, fit_power_law
 from paaplus.population.items import Components, ItemHead, ItemMeans, fit_item_head, item_means
 from paaplus.population.noise import fit_factors
-from paaplus.population.prior import Array, fit_calibration, fit_power_law
+from paaplus.population.prior import Array
 from paaplus.population.ratings import UserRatings, by_user
 from paaplus.population.trust import LEAST, fit_trust, leading
 from paaplus.population.weights import DailyCaps, rating_weights

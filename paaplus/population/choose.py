@@ -8,20 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paaplus.population.prior import (
-    HEAD,
-    Array,
+from paaplus.population.em import (
     Gaussian,
     Moments,
     calibration_only,
-    cut,
     fit_calibration,
     fit_power_law,
     fit_shrunk,
-    leading_axes,
-    turned,
 )
+from paaplus.population.prior import HEAD, Array
 from paaplus.population.ratings import UserRatings
+from paaplus.population.rotation import cut, leading_axes, turned
 
 STRENGTHS = (8.0, 2.0, 0.5, 0.15)
 """Shrinkage of the full forms in units of the number of regressors, each warm-started by the last."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from paaplus.population.attribute import AttributeFit
 from paaplus.population.choose import FURTHER
-from paaplus.population.prior import Array, Prior, turned
+from paaplus.population.prior import Array, Prior
+from paaplus.population.rotation import turned
 
 COUNTS = (1, 3, 10, 30)
 """Ratings that a held-out user is known by; with many, each attribute speaks for itself."""

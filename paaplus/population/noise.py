@@ -13,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from paaplus.population.prior import HEAD, Array, Gaussian, Moments, Prior
+from paaplus.population.em import Gaussian, Moments
+from paaplus.population.prior import HEAD, Array, Prior
 
 FACTORS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 """A user's noise next to everybody's."""

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paaplus.population.prior import Array, Moments
+from paaplus.population.em import Moments
+from paaplus.population.prior import Array
 
 
 @dataclass(frozen=True, slots=True)

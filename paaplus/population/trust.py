@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from paaplus.population.em import Gaussian, Moments
 from paaplus.population.noise import log_evidence
-from paaplus.population.prior import HEAD, Array, Gaussian, Moments
+from paaplus.population.prior import HEAD, Array
 
 FACTORS = (0.02, 0.1, 0.35, 0.6, 1.0, 1.6, 2.6)
 """A user's noise next to everybody's; the least are for those who give all the same."""

@@ -7,8 +7,10 @@ from numpy.typing import NDArray
 
 from paaplus.events import ATTRIBUTES
 from paaplus.population.choose import Start
+from paaplus.population.em import Gaussian
 from paaplus.population.model import Population
-from paaplus.population.prior import HEAD, Array, Gaussian, turned
+from paaplus.population.prior import HEAD, Array
+from paaplus.population.rotation import turned
 
 
 def warm_start(

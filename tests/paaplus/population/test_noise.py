@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 
+from paaplus.population.em import Gaussian, Moments
 from paaplus.population.noise import FACTORS, LEAST, fit_factors, log_evidence, user_noise
-from paaplus.population.prior import Gaussian, Moments, Prior
+from paaplus.population.prior import Prior
 
 MEAN = np.array([0.4, 1.0, 0.5])
 COVARIANCE = np.array([[1.0, 0.2, 0.0], [0.2, 0.3, 0.1], [0.0, 0.1, 0.2]])

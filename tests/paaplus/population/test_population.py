@@ -14,7 +14,7 @@ from paaplus.heads import information_posterior
 from paaplus.metrics import srcc
 from paaplus.population import ItemFeatures, Ratings, fit_population, load_population
 from paaplus.population.choose import STRENGTHS
-from paaplus.population.prior import (
+from paaplus.population.em import (
     Gaussian,
     Moments,
     fit_calibration,

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from paaplus.population import ItemFeatures, Ratings, fit_population
+from paaplus.population.em import Gaussian, Moments
 from paaplus.population.items import item_means
-from paaplus.population.prior import Gaussian, Moments
 from paaplus.population.trust import LEAST, fit_trust
 from paaplus.population.weights import rating_weights
 
