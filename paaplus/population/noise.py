@@ -2,10 +2,11 @@
 
 Each user's noise is everybody's times a factor. Over the users of the population the factors have a
 distribution, found by EM on the evidence of their ratings (empirical Bayes); a user's own noise is the
-posterior mean under it. It is read from the statistics of mean and slope, which every state carries: what
-a taste explains beyond these is the same share for all. It says how wide an interval is and leaves the
-head alone: heads under noise of their own, and mixtures over how individual a user is, predicted real
-ratings no better.
+posterior mean under it. It is read from the statistics of mean and slope, which every state carries. What
+a user departs from these more than others is noise or taste: both vary alike from user to user, next to
+their means, so by least squares the noise gets its share s^4 / (s^4 + t^2) of the departure, with s^2 the
+noise and t what tastes explain. It says how wide an interval is and leaves the head alone: heads under noise
+of their own, and mixtures over how individual a user is, predicted real ratings no better.
 """
 
 from __future__ import annotations
@@ -89,7 +90,9 @@ def user_noise(
         )
         evidence = log_evidence(prior, moments, np.array(FACTORS) * usual)
         factor = (_responsibilities(evidence, shares) * FACTORS).sum(axis=1)
-        result[:, a] = np.maximum(noise[a] + (factor - 1) * usual, LEAST * noise[a])
+        taste = max(usual - float(noise[a]), 0.0)
+        share = noise[a] ** 2 / (noise[a] ** 2 + taste**2)
+        result[:, a] = np.maximum(noise[a] + share * (factor - 1) * usual, LEAST * noise[a])
     return result
 
 

@@ -94,10 +94,18 @@ def test_taste_is_not_noise() -> None:
     assert found.mean() == pytest.approx(1.0, abs=0.05)
 
 
+def test_a_strong_taste_is_not_taken_for_noise() -> None:
+    # Taste explains nine tenths of what mean and slope leave; it varies between users, the noise does not.
+    shares = np.full(len(FACTORS), 1 / len(FACTORS))
+    strong = draw(np.repeat([6.0, 10.0, 14.0], 50), 150)
+    found = user_noise(prior_with(shares, 10.0), np.array([1.0]), *statistics(strong))
+    assert 0.9 < found.min() < found.max() < 1.15
+
+
 def test_nobody_is_sure_beyond_reason_and_no_factors_mean_no_difference() -> None:
     constant = draw(np.full(3, 1e-9), 40)
     shares = np.full(len(FACTORS), 1 / len(FACTORS))
-    least = user_noise(prior_with(shares, 2.0), np.array([1.0]), *statistics(constant))
-    np.testing.assert_allclose(least, LEAST)
+    least = user_noise(prior_with(shares, 3.0), np.array([2.0]), *statistics(constant))
+    np.testing.assert_allclose(least, 2 * LEAST)
     same = user_noise(prior_with(None, 2.0), np.array([1.0]), *statistics(constant))
     np.testing.assert_array_equal(same, np.ones((3, 1)))
