@@ -24,19 +24,20 @@ from paaplus.events import ATTRIBUTES
 from paaplus.population import ItemFeatures, Population, Ratings, fit_population
 
 ITEMS, FEATURES, RATINGS, BEFORE = 2000, 256, 20, 16
-TASTES = 8
-"""Directions in which users differ."""
+TRAITS, TASTES = 24, 8
+"""What features tell of items, and in how many of these directions users differ."""
 
 
 def world(users: int, seed: int) -> tuple[Ratings, ItemFeatures]:
     """Everybody's ratings, each user's together."""
     rng = np.random.default_rng(seed)
-    spread = np.geomspace(3, 0.3, FEATURES)
-    vectors = (rng.normal(size=(ITEMS, FEATURES)) * spread).astype(np.float32)
+    traits = rng.normal(size=(ITEMS, TRAITS))
+    mixed = traits @ rng.normal(size=(TRAITS, FEATURES)) + rng.normal(size=(ITEMS, FEATURES))
+    vectors = mixed.astype(np.float32)
     shared, own = rng.normal(size=(3, TASTES)), rng.normal(size=(users, 3, TASTES))
     asked = rng.integers(0, ITEMS, (users, RATINGS)).reshape(-1)
     owner = np.repeat(np.arange(users), RATINGS)
-    seen = vectors[asked][:, :TASTES] / spread[:TASTES]
+    seen = traits[asked][:, :TASTES]
     felt = [np.einsum("nf,nf->n", seen, 0.4 * shared[a] + 0.4 * own[owner, a]) for a in range(3)]
     scores = np.stack([5 + f + 0.7 * rng.normal(size=len(f)) for f in felt], axis=1)
     items = np.array([f"i{n:05d}" for n in range(ITEMS)], dtype=object)

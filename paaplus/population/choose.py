@@ -154,14 +154,14 @@ def _forms(
     head = fit_calibration(moments)
     yield "calibration", (calibration_only(head, HEAD + len(spectrum)), head)
     strengths: tuple[float, ...] = STRENGTHS
-    steps = 8
+    steps = 8 if start is None else 3
     if start is None or start.form == POWER_LAW:
-        prior = fit_power_law(moments, head, spectrum)
+        prior = fit_power_law(moments, head, spectrum, None if start is None else start.prior)
         yield POWER_LAW, (prior, head)
         strengths = strengths if start is None else strengths[:1]
     else:
         mean = np.pad(head.mean, (0, len(spectrum)))
-        prior, steps = Gaussian(mean, start.prior.covariance, start.prior.noise), 3
+        prior = Gaussian(mean, start.prior.covariance, start.prior.noise)
         place = [_shrunk(strength) for strength in strengths].index(start.form)
         strengths = strengths[max(place - 1, 0) : place + 2]
     for strength in strengths:

@@ -91,21 +91,24 @@ def calibration_only(head: Gaussian, regressors: int) -> Gaussian:
 
 
 def fit_power_law(
-    moments: Moments, head: Gaussian, spectrum: Array, iterations: int = 20
+    moments: Moments, head: Gaussian, spectrum: Array, start: Gaussian | None = None
 ) -> Gaussian:
-    """Power-law form, from head variances (1, .3, .3) and .03 per direction; the mean stays fixed.
+    """Power-law form; the mean stays fixed.
 
     Args:
         moments: Of the users to fit on.
         head: The calibration prior; its mean is kept.
         spectrum: [k], variance of each direction over items, relative to the first.
-        iterations: EM steps.
+        start: Whose covariance and noise to go on from in 5 EM steps; None: 20 steps from head variances
+            (1, .3, .3) and .03 per direction.
     """
-    directions = len(spectrum)
-    mean = np.pad(head.mean, (0, directions))
-    start = np.concatenate([[1.0, 0.3, 0.3], np.full(directions, 0.03)])
-    prior = Gaussian(mean, np.diag(start), head.noise)
-    for _ in range(iterations):
+    mean = np.pad(head.mean, (0, len(spectrum)))
+    if start is None:
+        variances = np.concatenate([[1.0, 0.3, 0.3], np.full(len(spectrum), 0.03)])
+        prior = Gaussian(mean, np.diag(variances), head.noise)
+    else:
+        prior = Gaussian(mean, power_law(start.covariance, spectrum), start.noise)
+    for _ in range(20 if start is None else 5):
         weights, covariance = posterior(prior, moments)
         second = _second_moment(weights - mean, covariance)
         prior = Gaussian(mean, power_law(second, spectrum), _noise(weights, covariance, moments))
