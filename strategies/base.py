@@ -123,13 +123,17 @@ def accumulate(
 def statistics_heads(prior: Prior, gram: Tensor, moment: Tensor) -> Heads:
     """Posterior heads of packed statistics."""
     return Heads(
-        *prior.posterior(unpack_lower(to_numpy(gram)).astype(np.float64), to_numpy(moment))
+        *prior.posterior(
+            unpack_lower(to_numpy(gram)).astype(np.float64, copy=False), to_numpy(moment)
+        )
     )
 
 
 def statistics_mean(prior: Prior, gram: Tensor, moment: Tensor) -> NDArray[np.float64]:
     """Their mean alone."""
-    return prior.posterior_mean(unpack_lower(to_numpy(gram)).astype(np.float64), to_numpy(moment))
+    return prior.posterior_mean(
+        unpack_lower(to_numpy(gram)).astype(np.float64, copy=False), to_numpy(moment)
+    )
 
 
 def unpacked(packed: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from streams.experiences import CohortExperience
 
 LEADING = 5
 """Rank of the diagonal form. What ratings tell of these few axes is never independent: with it the form
-learns what joint training does from real ratings; without, 3 to 14 % of the gain over calibration is lost."""
+learns what joint training does from real ratings; without, a little of the gain over calibration is lost."""
 
 
 class CompactTemplate(CohortTemplate):

@@ -93,7 +93,8 @@ def choose_prior(
             next to it are tried.
     """
     users = len(ratings.start) - 1
-    if users < FEWEST_USERS:
+    judged = np.diff(ratings.start) >= COUNTS[0] + FEWEST_FURTHER
+    if users < FEWEST_USERS or not judged.any():
         head = fit_calibration(ratings.moments)
         return Choice(calibration_only(head, HEAD + len(spectrum)), head, "calibration", {})
     held_out: dict[str, list[tuple[Gaussian, list[Case]]]] = {}
@@ -107,7 +108,7 @@ def choose_prior(
             held_out.setdefault(name, []).append((prior, cases))
     scores = {name: np.concatenate(every) for name, every in parts.items()}
     densities = {name: float(np.mean(values)) for name, values in scores.items()}
-    surely = [name for name in scores if _beats(scores[name], scores["calibration"])]
+    surely = [name for name in scores if beats(scores[name], scores["calibration"])]
     best = max(surely, key=lambda name: densities[name], default="calibration")
     scale = _noise_scale(held_out[best], unseen)
     for name, (prior, head) in _forms(ratings.moments, spectrum, start):
@@ -116,7 +117,8 @@ def choose_prior(
     raise AssertionError(best)
 
 
-def _beats(scores: Array, other: Array) -> bool:
+def beats(scores: Array, other: Array) -> bool:
+    """Whether scores [U] are better than others by a standard error over users; never on none or one."""
     gain = scores - other
     return len(gain) > 1 and bool(gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain)))
 
@@ -131,8 +133,6 @@ def _noise_scale(held_out: list[tuple[Gaussian, list[Case]]], unseen: float) -> 
         held_out: Priors, each with cases of users that it was not fitted on.
         unseen: Variance of an unseen item's deviation.
     """
-    if not any(cases for _, cases in held_out):
-        return 1.0
     totals = np.zeros(len(SCALES))
     for prior, cases in held_out:
         rotation = leading_axes(prior.covariance[HEAD:, HEAD:])

@@ -17,7 +17,7 @@ import numpy as np
 
 from paaplus.events import ATTRIBUTES
 from paaplus.population.attribute import AttributeFit
-from paaplus.population.choose import FEWEST_USERS
+from paaplus.population.choose import FEWEST_USERS, beats
 from paaplus.population.joined import Joined, join_attributes
 from paaplus.population.prior import Array, Prior
 
@@ -51,11 +51,13 @@ def correlate(
             parts.setdefault(strength, []).append(joined.densities(tried, cases))
     scores = {strength: np.concatenate(both) for strength, both in parts.items()}
     alone = scores.pop(np.inf)
+    if len(alone) < 2:  # hardly anybody has rated enough to be judged by
+        return prior, {}
     best = max(scores, key=lambda strength: float(scores[strength].mean()))
     gain = scores[best] - alone
     better, error = float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain)))
     report: dict[str, Any] = {"gain": round(better, 5), "gain_se": round(error, 5)}
-    if better <= error:
+    if not beats(scores[best], alone):
         return prior, report | {"strength": None}
     chosen = next(tried for strength, tried in _candidates(prior, joined) if strength == best)
     return chosen, report | {"strength": best, "correlations": _summary(chosen)}

@@ -128,6 +128,15 @@ def test_what_is_not_there_is_not_found() -> None:
     assert apart.report["together"]["strength"] is None
 
 
+def test_nothing_is_taken_where_nobody_can_be_judged() -> None:
+    ratings, items = world(0.9)
+    few = (
+        np.arange(len(ratings.scores)) % 40 < 4
+    )  # four ratings of each user: none is left to predict
+    part = Ratings(ratings.user_ids[few], ratings.item_ids[few], ratings.scores[few])
+    assert fit_population(part, items, trunk="given", seed=0).prior.cross is None
+
+
 def test_it_survives_the_file_and_the_order_of_the_rows(
     together: Population, tmp_path: Path
 ) -> None:
