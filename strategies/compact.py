@@ -2,14 +2,12 @@
 
 In round coordinates the posterior is kept as mean and precision; the precision is full among the `rank`
 leading axes, those that ratings tell most about, and diagonal beyond. An experience is learned by one exact
-step under that posterior (Woodbury, see `strategies.diagonal`); what is then dropped is the information
+step under that posterior (see `strategies.woodbury`); what is then dropped is the information
 between axes, which makes the result depend a little on the order. rank 0 is a diagonal throughout; rank m
 would be the full information, for which `exact_ewc` has the additive statistics instead.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,45 +19,12 @@ from paaplus.population.prior import Prior
 from strategies.base import Calibration, unpacked
 from strategies.coordinates import Coordinates
 from strategies.state import CohortState, Layout, to_numpy, zero_state
-from strategies.template import CohortTemplate
+from strategies.woodbury import CompactTemplate
 from streams.experiences import CohortExperience
 
 LEADING = 5
 """Rank of the diagonal form. What ratings tell of these few axes is never independent: with it the form
 learns what joint training does from real ratings; without, a little of the gain over calibration is lost."""
-
-
-class CompactTemplate(CohortTemplate):
-    """The cohort template with the gradient steps replaced by one exact step; all hooks still fire.
-
-    Args:
-        weight: [B, 1, m], round weights.
-        block: [B, q, q], precision among the leading axes.
-        diagonal: [B, m - q], precision of the others.
-        noise: [B], variance of one rating.
-    """
-
-    def __init__(self, *, weight: Tensor, block: Tensor, diagonal: Tensor, noise: Tensor) -> None:
-        super().__init__(weight=weight, learning_rate=1.0, epochs=1, batch_size=1)
-        self.block, self.diagonal = block, diagonal
-        self._noise = noise
-
-    def training_epoch(self, **kwargs: Any) -> None:
-        """One exact step over all rows of the experience."""
-        rows, weight = self.experience.rows, self.model.weight.detach()
-        rank = self.block.shape[-1]
-        root = (rows.w / self._noise[:, None, None]).sqrt()
-        z = rows.x * root
-        lead, rest = z[:, :, :rank], z[:, :, rank:]
-        spread = torch.cat(
-            [torch.linalg.solve(self.block, lead.mT), rest.mT / self.diagonal[:, :, None]], dim=1
-        )
-        system = z @ spread
-        system.diagonal(dim1=1, dim2=2).add_(1.0)
-        error = (rows.y - rows.x @ weight.mT) * root
-        self.model.weight.data = weight + (spread @ torch.linalg.solve(system, error)).mT
-        self.block = self.block + lead.mT @ lead
-        self.diagonal = self.diagonal + rest.square().sum(dim=1)
 
 
 class CompactEWC:

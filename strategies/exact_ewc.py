@@ -30,12 +30,12 @@ from strategies.compact import LEADING, CompactEWC
 from strategies.config import StrategyConfig
 from strategies.forgetting import build_forgetting
 from strategies.state import CohortState, Layout, zero_state
-from strategies.template import CohortTemplate
+from strategies.template import ExactTemplate
 from streams.experiences import CohortExperience
 
 
-class InformationTemplate(CohortTemplate):
-    """The cohort template with the gradient steps replaced by one exact update; all hooks still fire.
+class InformationTemplate(ExactTemplate):
+    """Adds an experience to the statistics.
 
     Args:
         gram: [U, A, m(m+1)/2], statistics so far.
@@ -45,7 +45,7 @@ class InformationTemplate(CohortTemplate):
     def __init__(self, *, gram: Tensor, moment: Tensor) -> None:
         users, attributes, width = moment.shape
         weight = moment.new_zeros(users * attributes, 1, width)
-        super().__init__(weight=weight, learning_rate=1.0, epochs=1, batch_size=1)
+        super().__init__(weight=weight)
         self.gram, self.moment = gram, moment
 
     def training_epoch(self, **kwargs: Any) -> None:

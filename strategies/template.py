@@ -107,6 +107,23 @@ class CohortTemplate(SupervisedTemplate):
             parameter.grad = gradient
 
 
+class ExactTemplate(CohortTemplate):
+    """The cohort template with the gradient steps replaced by one exact update; all hooks still fire.
+
+    A subclass does the update over all rows of the experience in `training_epoch`.
+
+    Args:
+        weight: [B, o, m], linear heads' weights to start from.
+    """
+
+    def __init__(self, *, weight: Tensor) -> None:
+        super().__init__(weight=weight, learning_rate=1.0, epochs=1, batch_size=1)
+
+    def make_train_dataloader(self, **kwargs: Any) -> None:
+        """There are no batches."""
+        self.dataloader = []
+
+
 def cohort_loss(output: Tensor, y: Tensor, w: Tensor) -> Tensor:
     """Sum over blocks of (sum of w (output - y)^2) / (sum of w), a block without scores counting 0.
 
