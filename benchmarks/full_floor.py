@@ -32,7 +32,7 @@ import torch
 from torch import nn
 
 from strategies.penalties import blocks
-from strategies.stacked_mlp import joined, outer
+from strategies.products import joined, outer
 
 
 class Floor:

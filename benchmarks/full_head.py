@@ -44,7 +44,8 @@ from benchmarks.full_modules import HEADS as A
 from benchmarks.full_modules import Heads, sum_of_means
 from paaplus.physique_head import stack_heads
 from strategies.config import StrategyConfig
-from strategies.full_head import IMPORTANCE, FullHeadStrategy, full_rows
+from strategies.full_head import FullHeadStrategy, full_rows
+from strategies.full_template import IMPORTANCE
 from strategies.state import CohortState
 from streams.experiences import CohortExperience
 
@@ -89,6 +90,10 @@ class Work:
             self.state["memory_key"],
             torch.ones(users, dtype=torch.int64),
         )
+        self._out = {
+            kind: {name: torch.zeros_like(tensor) for name, tensor in self.state.items()}
+            for kind in self.strategies
+        }
         self.shapes = [tensor.shape for tensor in initial.trained.values()]
         self._floor = Floor(self.shapes, widths[0], BATCH, ROWS // BATCH, EPOCHS)
 
@@ -138,7 +143,8 @@ class Work:
         if method.startswith("floor"):
             return self._floor.of(fisher)
         if method.startswith("cohort"):
-            return lambda: self.strategies[fisher].train(self.experience, self.state)
+            strategy, out = self.strategies[fisher], self._out[fisher]
+            return lambda: strategy.train(self.experience, self.state, out)
         return self.stock(0)
 
 

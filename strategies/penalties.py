@@ -59,8 +59,9 @@ class GaussianEWC(SupervisedPlugin):
         self._anchor: list[Tensor] = []
         self._bound = False
         self._penalties: list[Penalty] = []
-        self._blocks: list[tuple[Tensor, Tensor]] = []
+        self._blocks: list[tuple[Tensor, Tensor, Tensor]] = []
         self._room: list[list[Tensor]] = []
+        self._away = torch.empty(0)
 
     def bind(
         self, importance: Sequence[Tensor], anchor: Sequence[Tensor], after: Sequence[Tensor]
@@ -89,14 +90,22 @@ class GaussianEWC(SupervisedPlugin):
     def after_backward(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Add the penalty's gradient."""
         if not self._blocks:  # views of the same memory in every step: made once
-            ends = blocks(strategy.model.weights()), blocks(self._anchor)
-            self._blocks = list(zip(*ends, strict=True))
+            weights, anchors = blocks(strategy.model.weights()), blocks(self._anchor)
+            self._blocks = list(zip(weights, anchors, self._differences(weights), strict=True))
             self._penalties = [Penalty(blocks(p.stiffness), p.pull) for p in self._penalties]
         stiffnesses = self._penalties[strategy.clock.train_epoch_iterations].stiffness
         gradients = blocks([p.grad for p in strategy.parameters if p.grad is not None])
         parts = zip(gradients, stiffnesses, self._blocks, strict=True)
-        for gradient, stiffness, (here, there) in parts:
-            gradient.addcmul_(stiffness, here - there, value=2 * self._penalty)
+        for gradient, stiffness, (here, there, away) in parts:
+            torch.sub(here, there, out=away)
+            gradient.addcmul_(stiffness, away, value=2 * self._penalty)
+
+    def _differences(self, weights: list[Tensor]) -> list[Tensor]:
+        """One piece of memory for all blocks, in the shape of each."""
+        most = max((block.numel() for block in weights), default=0)
+        if len(self._away) < most:
+            self._away = weights[0].new_empty(most)
+        return [self._away[: block.numel()].view_as(block) for block in weights]
 
     def after_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Importances of the new rows, added to the decayed ones."""
@@ -178,6 +187,11 @@ class PriorPenalty(GaussianEWC):
     ) -> None:
         super().__init__(importance, penalty, decay)
         self._mean = anchor
+
+    def bind(
+        self, importance: Sequence[Tensor], anchor: Sequence[Tensor], after: Sequence[Tensor]
+    ) -> None:
+        """The prior is everybody's: there is nothing to bind."""
 
     def before_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """The anchor is where the prior has its mean."""

@@ -14,11 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from paaplus.physique_head import BATCH_NORM_EPS, SCALE
-
-STRIP = 128
-"""Rows of a weight's gradient that are computed at a time, see `outer`."""
-FEW = 40
-"""Rows of a batch up to which the whole gradient is computed at once."""
+from strategies.products import joined, outer
 
 
 class Trace(NamedTuple):
@@ -87,6 +83,7 @@ class StackedMLP(nn.Module):
         self._trace: list[Trace] = []
         self._scores = self._mean[0].new_zeros(0)
         self._found: list[Tensor] = []
+        self._spaces: dict[tuple[int, str, tuple[int, ...]], Tensor] = {}
 
     def weights(self) -> list[Tensor]:
         """The parameters in the order of the network: [L, …] each, the memory that is trained."""
@@ -115,11 +112,13 @@ class StackedMLP(nn.Module):
         self._trace, below = [], x.transpose(1, 2)
         for n in range(self._hidden):
             weight, bias, scale, shift = self._layers[n]
-            product = torch.bmm(joined(weight, below), below)
-            product = product.reshape(len(weight), weight.shape[1], -1)
+            shape = (*weight.shape[:2], below.shape[2])
+            product, above = (self._space(n, part, shape) for part in ("product", "above"))
+            torch.bmm(joined(weight, below), below, out=joined(product, below))
             slope = scale * self._factor[n]
             offset = torch.addcmul(shift, bias - self._mean[n], slope)
-            above = torch.addcmul(offset[:, :, None], slope[:, :, None], product).relu_()
+            # Two passes: `addcmul` of a vector along the rows is not vectorised.
+            torch.mul(product, slope[:, :, None], out=above).add_(offset[:, :, None]).relu_()
             self._trace.append(Trace(below, product, slope, above))
             below = above
         weight, bias = self._last
@@ -136,7 +135,7 @@ class StackedMLP(nn.Module):
             less: Shares of the last rows to subtract.
         """
         found = self._memory()
-        for n, share in enumerate(self.shares(upstream)):
+        for n, share in enumerate(self._shares(upstream)):
             out = found[f"weight{n + 1}"]
             if less is not None and n == 0:  # the rows are the same: one product does for both
                 share.error[:, :, -less[0].error.shape[2] :].sub_(less[0].error)
@@ -153,19 +152,26 @@ class StackedMLP(nn.Module):
 
     @torch.no_grad()
     def shares(self, upstream: Tensor) -> list[Share]:
-        """What `gradients` are made of, by layer; a hundredth of their size."""
+        """What `gradients` are made of, by layer, for good; a hundredth of their size."""
+        shares = self._shares(upstream)
+        self._spaces = {}
+        return shares
+
+    def _shares(self, upstream: Tensor) -> list[Share]:
         error = self._rows(upstream) * self._logistic()
         shares = [Share({"bias": error.sum(dim=2)}, error, self._trace[-1].above)]
         weight = self._last[0]
         for n in reversed(range(self._hidden)):
             below, product, slope, above = self._trace[n]
             # From the one output down, a single row is on one side: no matrix product is needed.
-            down = weight.transpose(1, 2)
-            error = down * error if down.shape[2] == 1 else torch.bmm(down, error)
-            error = torch.ops.aten.threshold_backward(error, above, 0)
+            down, here = weight.transpose(1, 2), self._space(n, "error", above.shape)
+            multiply = torch.mul if down.shape[2] == 1 else torch.bmm
+            error = multiply(down, error, out=here)
+            torch.ops.aten.threshold_backward.grad_input(error, above, 0, grad_input=error)
             weight, bias, _, _ = self._layers[n]
             centred, total = bias - self._mean[n], error.sum(dim=2)
-            along = torch.linalg.vecdot(error, product, dim=2).addcmul_(total, centred)
+            along = torch.mul(error, product, out=self._space(n, "along", error.shape))
+            along = along.sum(dim=2).addcmul_(total, centred)
             error *= slope[:, :, None]
             vectors = {"shift": total, "bias": total * slope, "scale": along * self._factor[n]}
             shares.insert(0, Share(vectors, error, below))
@@ -201,6 +207,13 @@ class StackedMLP(nn.Module):
         outer(found[f"weight{self._hidden + 1}"], error, below)
         torch.sum(error, dim=2, out=found[f"bias{self._hidden + 1}"])
 
+    def _space(self, layer: int, part: str, shape: tuple[int, ...]) -> Tensor:
+        """Memory of a hidden layer, made once: to have it anew costs more than to compute what goes in."""
+        key = (layer, part, shape)
+        if key not in self._spaces:
+            self._spaces[key] = self._mean[0].new_empty(shape)
+        return self._spaces[key]
+
     def _memory(self) -> dict[str, Tensor]:
         """Name -> [L, …], to be overwritten. One for all: the less memory, the more of it is in a cache."""
         if not self._found:
@@ -222,21 +235,3 @@ class StackedMLP(nn.Module):
     def _of_heads(self, statistic: Tensor) -> Tensor:
         """[A, out] for every user: [L, out]."""
         return statistic.repeat(self._users, 1)
-
-
-def outer(out: Tensor, error: Tensor, below: Tensor) -> None:
-    """Sum over rows of error [L, out, n] times input [G, in, n], into `out` [L, out, in].
-
-    In strips: into memory that is in no cache, MKL then takes half as long for the 64 rows of a batch; for
-    few rows it is faster without.
-    """
-    left, right, into = joined(error, below), below.transpose(1, 2), joined(out, below)
-    if out.is_cpu and len(below) == 1 and error.shape[2] > FEW and into.shape[1] % STRIP == 0:
-        left, into = (t.view(-1, STRIP, t.shape[2]) for t in (left, into))
-        right = right.expand(len(into), -1, -1)
-    torch.bmm(left, right, out=into)
-
-
-def joined(matrices: Tensor, below: Tensor) -> Tensor:
-    """Matrices [L, out, *] of heads that share their input as one [G, out * L / G, *]; a view."""
-    return matrices.view(len(below), -1, matrices.shape[2])

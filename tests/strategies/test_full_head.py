@@ -226,6 +226,25 @@ def test_training_changes_nothing_that_went_in(
 
 
 @every_name
+def test_memory_of_an_old_state_may_be_written_over(
+    name: str, initial: PhysiqueHeads, make_feed: Callable[..., Feed]
+) -> None:
+    """With chunks of two, so that what a strategy keeps from call to call is in use too."""
+
+    def states(reuse: bool) -> list[CohortState]:
+        strategy, feed = FullHeadStrategy(name, initial, CONFIG, chunk=2), make_feed()
+        found = [strategy.initial_state(len(USERS))]
+        for counts in ([9, 0, 8, 20], [3, 12, 1, 7], [5, 5, 0, 0]):
+            experience = feed.step(dict(zip(USERS, counts, strict=True)), found[-1])
+            out = {k: torch.full_like(v, 7) for k, v in found[-1].items()} if reuse else None
+            found.append(strategy.train(experience, found[-1], out))
+            assert out is None or found[-1] is out
+        return found
+
+    assert all(map(same, states(reuse=False), states(reuse=True)))
+
+
+@every_name
 def test_the_same_again_gives_the_same(
     name: str, initial: PhysiqueHeads, make_feed: Callable[..., Feed]
 ) -> None:
