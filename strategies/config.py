@@ -22,7 +22,7 @@ class StrategyConfig:
             head's errors rise.
         half_life: Rows of a user after which old ones weigh half, > 0.
         learning_rate: Of Adam.
-        epochs: Passes over an experience.
+        epochs: Passes over an experience; with fewer than a hundred, ten ratings are not learned to the end.
         batch_size: New rows per step.
         memory_size: Rows that a replay memory holds.
         memory_batch_size: Memory rows added to each step.
@@ -41,7 +41,7 @@ class StrategyConfig:
     forgetting: Literal["none", "fixed", "drift"] = "none"
     half_life: float = 200.0
     learning_rate: float = 0.05
-    epochs: int = 60
+    epochs: int = 120
     batch_size: int = 32
     memory_size: int = 64
     memory_batch_size: int = 64
