@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
+from paaplus.atomic import write_whole
 from paaplus.errors import PackError
 from paaplus.events import ATTRIBUTES
 from paaplus.heads import Heads, pack_lower
@@ -88,7 +87,7 @@ def write_pack(
         raise PackError(f"the manifest is not JSON: {error}", "use JSON types") from error
     content = save(tensors, {METADATA: about})
     sha = hashlib.sha256(content).hexdigest()
-    _write_atomically(pack_path(root, sha), content)
+    write_whole(pack_path(root, sha), content, root=root)
     return sha, {user_ids[u]: row for row, u in enumerate(order)}
 
 
@@ -103,24 +102,3 @@ def _encoded(user_ids: Sequence[str]) -> list[bytes]:
             "a pack holds at least one user and each user once",
         )
     return ids
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    """A crash leaves either no file of this name or the whole of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    # The names are on the disk only when their folders are.
-    for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

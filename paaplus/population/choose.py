@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from paaplus.population.density import unseen_density
 from paaplus.population.em import (
     Gaussian,
     Moments,
@@ -203,12 +204,11 @@ def _densities(prior: Gaussian, cases: list[Case], unseen: float) -> Array:
     for case in cases:
         values = []
         for past, past_scores, rows, scores in case:
-            covariance = np.linalg.inv(precision + past.T @ past / prior.noise)
+            covariance = np.asarray(np.linalg.inv(precision + past.T @ past / prior.noise), float)
             mean = covariance @ (pull + past.T @ past_scores / prior.noise)
-            item = unseen * (mean[2] ** 2 + covariance[2, 2])
-            variance = np.einsum("nm,mk,nk->n", rows, covariance, rows) + prior.noise + item
-            error = scores - rows @ mean
-            values.append(np.mean(-0.5 * (np.log(2 * np.pi * variance) + error**2 / variance)))
+            values.append(
+                unseen_density(rows, scores, mean, covariance, prior.noise, unseen).mean()
+            )
         result.append(np.mean(values))
     return np.array(result)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +11,6 @@ from paaplus.errors import PackError
 
 METADATA = "paaplus"
 """The only metadata key: several are written in no fixed order, and equal models are equal bytes."""
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file; a crash leaves either all of it or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def read_checked(path: Path, version: str) -> bytes:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paaplus.population.attribute import AttributeFit
-from paaplus.population.choose import FURTHER
+from paaplus.population.choose import FEWEST_FURTHER, FURTHER
+from paaplus.population.density import unseen_density
 from paaplus.population.prior import Array, Prior
 from paaplus.population.rotation import turned
 
@@ -29,7 +30,8 @@ class Joined:
         start: Per attribute int [U + 1].
         rows: Per attribute [N_a, m], in the rotated basis.
         scores: Per attribute [N_a], 0..10.
-        events: Per attribute int [N_a]: rows of one event have the same number in all attributes.
+        events: Per attribute int [N_a]: rows of one event have the same number e < E in all attributes.
+        numbers: int [E], rising in the order in which each user gave them; None: it is not known.
         unseen: [A], variance of an unseen item's deviation, in units of delta.
         gram: [U, A, m, m], and `moment` [U, A, m].
         moment: See `gram`.
@@ -40,6 +42,7 @@ class Joined:
     rows: list[Array]
     scores: list[Array]
     events: list[NDArray[np.intp]]
+    numbers: NDArray[np.int64] | None
     unseen: Array
     gram: Array
     moment: Array
@@ -47,8 +50,8 @@ class Joined:
     def part(self, users: NDArray[np.intp]) -> Joined:
         """Statistics of some users alone; their rows are not cut out."""
         return Joined(
-            self.users[users], self.start, self.rows, self.scores, self.events, self.unseen,
-            self.gram[users], self.moment[users],
+            self.users[users], self.start, self.rows, self.scores, self.events, self.numbers,
+            self.unseen, self.gram[users], self.moment[users],
         )  # fmt: skip
 
     def second_moment(self, prior: Prior) -> Array:
@@ -62,17 +65,20 @@ class Joined:
         return total / len(self.users)
 
     def cases(self, users: NDArray[np.intp], rng: np.random.Generator) -> Iterator[Case]:
-        """Held-out users: their events in random order, cut after each of `COUNTS`."""
+        """Held-out users: their events in their own order, else a random one, cut after each of `COUNTS`."""
         for u in users:
             spans = [np.arange(start[u], start[u + 1]) for start in self.start]
             events = rng.permutation(np.unique(np.concatenate([
                 self.events[a][span] for a, span in enumerate(spans)
             ])))  # fmt: skip
+            if self.numbers is not None:
+                events = events[np.argsort(self.numbers[events], kind="stable")]
             case: Case = []
             for count in COUNTS:
-                past, future = events[:count], events[count : count + FURTHER]
-                if len(future) < 5:
+                past, later = events[:count], events[count:]
+                if len(later) < FEWEST_FURTHER:
                     break
+                future = rng.permutation(later)[:FURTHER]
                 case.append((self._known(spans, past), self._wanted(spans, future)))
             if case:
                 yield case
@@ -85,13 +91,12 @@ class Joined:
             means, covariances = prior.posterior(gram, moment)
             values = []
             for mean, covariance, (_, wanted) in zip(means, covariances, case, strict=True):
-                logs = []
-                for a, rows, scores in wanted:
-                    item = self.unseen[a] * (mean[a, 2] ** 2 + covariance[a, 2, 2])
-                    spread = np.einsum("nm,mk,nk->n", rows, covariance[a], rows)
-                    variance = spread + prior.noise[a] + item
-                    error = scores - rows @ mean[a]
-                    logs.append(-0.5 * (np.log(2 * np.pi * variance) + error**2 / variance))
+                logs = [
+                    unseen_density(
+                        rows, scores, mean[a], covariance[a], prior.noise[a], self.unseen[a]
+                    )
+                    for a, rows, scores in wanted
+                ]
                 values.append(np.concatenate(logs).mean())
             result.append(np.mean(values))
         return np.array(result)
@@ -141,4 +146,15 @@ def join_attributes(prior: Prior, fits: Mapping[int, AttributeFit], rotation: Ar
         unseen[a] = fit.head.between / fit.head.scale**2
         gram[place, a] = turn.T @ own.moments.gram @ turn
         moment[place, a] = own.moments.cross @ turn + fit.mean * gram[place, a, 0]
-    return Joined(users, start, rows, scores, events, unseen, gram, moment)
+    numbers = _numbers(fits.values())
+    return Joined(users, start, rows, scores, events, numbers, unseen, gram, moment)
+
+
+def _numbers(fits: Collection[AttributeFit]) -> NDArray[np.int64] | None:
+    """[E] of the events of all attributes; 0 where there is none."""
+    numbers = np.zeros(1 + max(int(fit.events.max(initial=-1)) for fit in fits), np.int64)
+    for fit in fits:
+        if fit.ratings.numbers is None:
+            return None
+        numbers[fit.events] = fit.ratings.numbers
+    return numbers

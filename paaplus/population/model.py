@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from paaplus.atomic import write_whole
 from paaplus.errors import PackError
 from paaplus.events import ATTRIBUTES
 from paaplus.observations import SURVEY
 from paaplus.population.channels import Channels, latent_rows, no_channels
-from paaplus.population.files import METADATA, read_checked, read_metadata, write_whole
+from paaplus.population.files import METADATA, read_checked, read_metadata
 from paaplus.population.prior import HEAD, Array, Prior
 from paaplus.population.survey import SurveyModel
 
@@ -151,7 +152,7 @@ class Population:
 
     def save(self, path: Path) -> None:
         """Write the model; a crash leaves either the whole file or none."""
-        write_whole(path, self._bytes())
+        write_whole(path, self._bytes(), root=path.parent.parent)
 
     def _places(self, item_ids: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Which of the ids the table knows, and where."""

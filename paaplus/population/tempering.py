@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paaplus.heads import information_posterior
+from paaplus.population.density import log_density
 from paaplus.population.prior import Array, Prior
 
 POWERS = (1.0, 0.5, 0.25, 0.1, 0.0)
@@ -103,6 +104,4 @@ def _part(rows: Weighted, which: NDArray[np.intp]) -> Weighted:
 
 def _density(rows: Array, target: Array, mean: Array, covariance: Array, noise: float) -> Array:
     spread = np.einsum("nm,nmk,nk->n", rows, covariance, rows, optimize=True) + noise
-    error = target - np.einsum("nm,nm->n", rows, mean)
-    density: Array = -0.5 * (np.log(2 * np.pi * spread) + error**2 / spread)
-    return density
+    return log_density(target - np.einsum("nm,nm->n", rows, mean), spread)

@@ -218,7 +218,7 @@ def test_a_crash_while_writing_leaves_no_pack(tmp_path, monkeypatch):
     def crash(handle):
         raise OSError("disk full")
 
-    monkeypatch.setattr("paaplus.packs.writing.os.fsync", crash)
+    monkeypatch.setattr("paaplus.atomic.os.fsync", crash)
     with pytest.raises(OSError, match="disk full"):
         write_pack(tmp_path, heads(1), ["a"], MANIFEST)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paaplus.population import ItemFeatures, Population, Ratings, fit_population, load_population
+from paaplus.population.joined import Joined
 from paaplus.population.prior import Prior, block_diagonal
 from strategies import StrategyConfig, build_strategy
 
@@ -80,6 +81,26 @@ def test_heads_learn_across_attributes() -> None:
     assert not np.allclose(heads.mean[0, 1:], prior.mean[1:])  # what was not rated has learned too
 
 
+def test_held_out_users_are_known_by_what_they_said_first() -> None:
+    rng, events, users = np.random.default_rng(0), 20, 2
+    numbers = rng.permutation(users * events)  # later events of the table were not given later
+    rows, scores = rng.normal(size=(users * events, M)), rng.normal(size=users * events)
+    start, place = np.array([0, events, 2 * events]), np.arange(users * events)
+    joined = Joined(
+        users=np.arange(users), start=[start], rows=[rows], scores=[scores], events=[place],
+        numbers=numbers, unseen=np.zeros(1), gram=np.zeros((users, 1, M, M)),
+        moment=np.zeros((users, 1, M)),
+    )  # fmt: skip
+    (case,) = joined.cases(np.array([1]), rng)
+    mine = events + np.argsort(numbers[events:])
+    for count, (known, wanted) in zip((1, 3, 10), case, strict=True):
+        first, later = rows[mine[:count]], rows[mine[count:]]
+        np.testing.assert_allclose(known[0][0], first.T @ first)
+        ((_, asked, _),) = wanted
+        assert {tuple(row[3:]) for row in asked} == {tuple(row[3:]) for row in later}
+        assert not asked[:, 2].any()
+
+
 def world(correlation: float, seed: int = 0) -> tuple[Ratings, ItemFeatures]:
     """Users whose weights for the second attribute go with those for the first; nobody rates the third."""
     rng = np.random.default_rng(seed)
@@ -130,9 +151,8 @@ def test_what_is_not_there_is_not_found() -> None:
 
 def test_nothing_is_taken_where_nobody_can_be_judged() -> None:
     ratings, items = world(0.9)
-    few = (
-        np.arange(len(ratings.scores)) % 40 < 4
-    )  # four ratings of each user: none is left to predict
+    # Four ratings of each user: none is left to predict.
+    few = np.arange(len(ratings.scores)) % 40 < 4
     part = Ratings(ratings.user_ids[few], ratings.item_ids[few], ratings.scores[few])
     assert fit_population(part, items, trunk="given", seed=0).prior.cross is None
 
