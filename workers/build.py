@@ -12,7 +12,7 @@ from paaplus.packs import population_path
 from paaplus.population import Population, load_population
 from paaplus.registry import Registry
 from paaplus.store import Store
-from paaplus.store.heads import Basis
+from paaplus.store.basis import Basis
 from paaplus.store.populations import PopulationRow
 from paaplus.triggers import Count, Trigger
 from paaplus.trunks import Trunk, open_trunk, trunk_version

@@ -7,7 +7,8 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from paaplus.store import Store
-from paaplus.store.heads import Basis, HeadRow
+from paaplus.store.basis import Basis
+from paaplus.store.heads import HeadRow
 from paaplus.triggers import Count, Facts, Trigger, Verdict
 
 

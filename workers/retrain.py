@@ -18,7 +18,8 @@ from paaplus.packs import write_pack
 from paaplus.population import Population
 from paaplus.promotion import GateThresholds, decide
 from paaplus.store import Champion, Release, Store
-from paaplus.store.heads import Basis, HeadRow, Lease
+from paaplus.store.basis import Basis
+from paaplus.store.heads import HeadRow, Lease
 from paaplus.store.releases import Promotion
 from paaplus.triggers import Count, Trigger
 from strategies.base import Strategy

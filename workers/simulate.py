@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-from uuid import UUID, uuid5
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paaplus.errors import ConfigError
-from paaplus.events import (
-    ATTRIBUTES,
-    FeedbackEvent,
-    Item,
-    Rating,
-    Retraction,
-    Scores,
-    encode,
-    partition_key,
-)
+from paaplus.events import ATTRIBUTES, FeedbackEvent, Item, Rating, Retraction, Scores
 from workers.bodies import PARAMETERS, draw_body
-from workers.other_events import (
-    HABITS,
-    broken_events,
-    comment,
-    comparison,
-    interaction,
-    survey,
-)
+from workers.other_events import HABITS, comment, comparison, interaction, survey
+from workers.records import Message, Records
 from workers.tastes import true_scores
 
 START = datetime(2026, 1, 5, 8, tzinfo=UTC)
@@ -46,36 +28,8 @@ NOISE = 0.7
 RATED = (1.0, 0.8, 0.8)
 """How often a rating holds each attribute."""
 
-TWICE = 0.005
-"""Duplicates per event."""
-
-NAMESPACE = UUID("6f2b7a52-6a0e-5c52-8d3c-0b6b0f0f7d11")
-"""Of the event ids made here."""
-
 WORLD, PICTURE, FEATURES, ROUND, EXAM = range(5)
 """Streams of random numbers: what one draws does not move another."""
-
-Message = tuple[bytes, bytes]
-"""Key and value of a record."""
-
-
-@dataclass(slots=True)
-class Expected:
-    """What a faithful ingest must count.
-
-    Attributes:
-        accepted: Valid events, items among them.
-        duplicates: Events that came again.
-        dead: Events that must become dead letters; `reasons` = how many by reason.
-        reasons: See `dead`.
-        kinds: Accepted events by kind.
-    """
-
-    accepted: int = 0
-    duplicates: int = 0
-    dead: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    kinds: dict[str, int] = field(default_factory=dict)
 
 
 class SimulatedWorld:
@@ -117,7 +71,6 @@ class SimulatedWorld:
                 "it takes 1 user, 5 items, a seed of 0 or more, a start with a zone",
             )
         self.seed, self.start = seed, start
-        self._name = f"{seed}/{users}/{items}"
         rng = self._random(WORLD)
         self.user_ids = [f"u{n:04d}" for n in range(users)]
         self.item_ids = [f"item-{n:04d}" for n in range(items)]
@@ -126,7 +79,8 @@ class SimulatedWorld:
         self.shown_items = sorted(set(range(items)) - set(self.exam_items))
         self.true = true_scores(self.bodies, users, rng)
         self._order = np.stack([rng.permutation(self.shown_items) for _ in range(users)])
-        self.expected = Expected()
+        self._records = Records(f"{seed}/{users}/{items}", start)
+        self.expected = self._records.expected
         self._habits = dict(habits)
         self._emitted = 0
         own = self.true[:, :, 0] - self.true[:, :, 0].mean(axis=0)
@@ -141,7 +95,7 @@ class SimulatedWorld:
             draw_body(self.bodies[n], self._random(PICTURE, n)).save(
                 images / name, compress_level=1
             )
-            yield self._message(Item(**self._item(item_id), image_uri=name))
+            yield self._records.of(Item(**self._records.item(item_id), image_uri=name))
 
     def given_items(self) -> Iterator[Message]:
         """Announce every item with 32 features (a noisy view of its body) instead of a picture."""
@@ -150,7 +104,7 @@ class SimulatedWorld:
         vectors = bent @ rng.normal(size=(bent.shape[1], 32))
         vectors += 0.1 * rng.normal(size=vectors.shape)
         for item_id, vector in zip(self.item_ids, vectors.round(4).tolist(), strict=True):
-            yield self._message(Item(**self._item(item_id), features=vector))
+            yield self._records.of(Item(**self._records.item(item_id), features=vector))
 
     def round_events(self, number: int, ratings_per_user: int = 10) -> Iterator[Message]:
         """One round of feedback in the order of time.
@@ -169,21 +123,14 @@ class SimulatedWorld:
             events += self._ratings(rng, user, number, ratings_per_user)
         self._emitted = 0
         events += self._others(rng, number, [e for e in events if isinstance(e, Rating)])
-        for n, event in enumerate(sorted(events, key=lambda event: event.occurred_at)):
-            yield self._message(event)
-            if n == 0 or rng.random() < TWICE:
-                self.expected.duplicates += 1
-                yield partition_key(event), encode(event)
+        yield from self._records.of_day(events, rng)
         good = Rating(
-            **self._envelope(number, "broken", minutes=900),
+            **self._records.envelope(number, "broken", minutes=900),
             user_id=self.user_ids[int(rng.integers(len(self.user_ids)))],
             item_id=self.item_ids[self.shown_items[0]],
             scores=Scores(appearance=5.0),
         )
-        for reason, key, value in broken_events(good):
-            self.expected.dead += 1
-            self.expected.reasons[reason] = self.expected.reasons.get(reason, 0) + 1
-            yield key, value
+        yield from self._records.broken(good)
 
     def exam(self) -> tuple[list[str], NDArray[np.float64]]:
         """Fresh ratings of the pictures that nobody was asked about.
@@ -198,12 +145,6 @@ class SimulatedWorld:
     def _random(self, *stream: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, *stream))
 
-    def _message(self, event: FeedbackEvent | Item) -> Message:
-        kind = type(event).__name__.lower()
-        self.expected.accepted += 1
-        self.expected.kinds[kind] = self.expected.kinds.get(kind, 0) + 1
-        return partition_key(event), encode(event)
-
     def _ratings(
         self, rng: np.random.Generator, user: int, number: int, count: int
     ) -> Iterator[Rating]:
@@ -214,7 +155,7 @@ class SimulatedWorld:
         for n, (item, scores) in enumerate(zip(items, _as_given(felt).tolist(), strict=True)):
             rated = zip(ATTRIBUTES, scores, asked[n], strict=True)
             yield Rating(
-                **self._envelope(
+                **self._records.envelope(
                     number, f"rating/{user}/{n}", minutes=n * min(3, 540 / count) + user % 3
                 ),
                 user_id=self.user_ids[user],
@@ -228,7 +169,7 @@ class SimulatedWorld:
         """Events of the other kinds, later in the day, so that a retraction follows its rating."""
         if number == 0 and "survey" in self._habits:
             for user, user_id in enumerate(self.user_ids):
-                common = self._envelope(number, f"survey/{user}", minutes=590 + user % 9)
+                common = self._records.envelope(number, f"survey/{user}", minutes=590 + user % 9)
                 yield survey(common | {"user_id": user_id}, self._leanings[user], rng)
         for kind, often in self._habits.items():
             if kind == "survey":
@@ -246,7 +187,7 @@ class SimulatedWorld:
         ratings: list[Rating],
     ) -> FeedbackEvent:
         self._emitted += 1
-        common = self._envelope(
+        common = self._records.envelope(
             number, f"{kind}/{self._emitted}", minutes=600 + self._emitted % 300
         )
         if kind == "retraction":
@@ -262,23 +203,6 @@ class SimulatedWorld:
         if kind == "comment":
             return comment(common, names[0], liking, rng)
         return interaction(common, names[0], liking, rng)
-
-    def _item(self, item_id: str) -> dict[str, Any]:
-        event_id = uuid5(NAMESPACE, f"{self._name}/{item_id}")
-        return {
-            "event_id": event_id,
-            "occurred_at": self.start,
-            "schema_version": 1,
-            "item_id": item_id,
-        }
-
-    def _envelope(self, number: int, name: str, *, minutes: float) -> dict[str, Any]:
-        """The fields of every event: an id that follows from the world, and a time of that day."""
-        return {
-            "event_id": uuid5(NAMESPACE, f"{self._name}/{number}/{name}"),
-            "occurred_at": self.start + timedelta(days=number, minutes=minutes),
-            "schema_version": 1,
-        }
 
 
 def _as_given(scores: NDArray[np.float64]) -> NDArray[np.float64]:

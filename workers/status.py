@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 
 from paaplus.errors import NotFoundError, PaaplusError
 from paaplus.store import Store
-from paaplus.store.heads import Basis, HeadRow
+from paaplus.store.basis import Basis
+from paaplus.store.heads import HeadRow
 from streams.ingest import lag
 from streams.log import open_log
 from workers.build import basis_of, trigger_of

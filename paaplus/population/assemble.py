@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from paaplus.events import ATTRIBUTES
 from paaplus.population.attribute import AttributeFit
 from paaplus.population.choose import Choice
+from paaplus.population.item_table import ItemTable
 from paaplus.population.items import Components
-from paaplus.population.model import ItemTable, Population
+from paaplus.population.model import Population
 from paaplus.population.noise import FACTORS
 from paaplus.population.prior import HEAD, Array, Prior
 from paaplus.population.rotation import cut, leading_axes, turned

@@ -13,7 +13,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from paaplus.events import ATTRIBUTES
 from paaplus.observations import SURVEY
 from paaplus.population.channels import Channels, latent_rows, no_channels
 from paaplus.population.files import METADATA, read_checked, read_metadata
+from paaplus.population.item_table import ItemTable
 from paaplus.population.prior import HEAD, Array, Prior
 from paaplus.population.survey import SurveyModel
 
@@ -36,21 +36,6 @@ FORMAT = 2
 
 _CHANNELS = ("level", "target", "noise", "count")
 _SURVEY = ("centre", "scale", "slopes", "power")
-
-
-@dataclass(frozen=True, slots=True)
-class ItemTable:
-    """Items that the model knows, sorted by id.
-
-    Attributes:
-        item_ids: [I] ids.
-        known: float32 [I, A, 2]: p by a head that did not see the item, and delta.
-        variance: float32 [I, A], variance of delta's error, in squared units of delta.
-    """
-
-    item_ids: NDArray[np.str_]
-    known: NDArray[np.float32]
-    variance: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +95,7 @@ class Population:
         for n in range(count):
             rows[n, :, 1] = head @ standard[n]
             rows[n, :, HEAD:] = basis @ standard[n]
-        found, place = self._places(item_ids)
+        found, place = self.items.places(item_ids)
         rows[found, :, 1:HEAD] = self.items.known[place]
         return rows
 
@@ -146,7 +131,7 @@ class Population:
     def unseen_variance(self, item_ids: Sequence[str]) -> NDArray[np.float64]:
         """Variance [N, A] of the error of delta: of items that nobody, or hardly anybody, has rated."""
         variance = np.tile(self.unseen, (len(item_ids), 1))
-        found, place = self._places(item_ids)
+        found, place = self.items.places(item_ids)
         variance[found] = self.items.variance[place]
         return variance
 
@@ -154,23 +139,9 @@ class Population:
         """Write the model; a crash leaves either the whole file or none."""
         write_whole(path, self._bytes(), root=path.parent.parent)
 
-    def _places(self, item_ids: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Which of the ids the table knows, and where."""
-        wanted = np.asarray(item_ids, dtype=str)
-        if not len(self.items.item_ids) or not len(wanted):
-            return np.zeros(0, np.intp), np.zeros(0, np.intp)
-        place = np.searchsorted(self.items.item_ids, wanted)
-        place = np.minimum(place, len(self.items.item_ids) - 1)
-        found = np.flatnonzero(self.items.item_ids[place] == wanted)
-        return found, place[found]
-
     def _bytes(self) -> bytes:
-        ids = [item_id.encode() for item_id in self.items.item_ids.tolist()]
         tensors = {
-            "item_bytes": np.frombuffer(b"".join(ids), np.uint8),
-            "item_offsets": np.cumsum([0, *map(len, ids)]).astype(np.int64),
-            "item_known": self.items.known,
-            "item_variance": self.items.variance,
+            **self.items.tensors(),
             "centre": self.centre,
             "scale": self.scale,
             "basis": self.basis,
@@ -224,9 +195,6 @@ def load_population(path: Path, version: str) -> Population:
 
 
 def _from_tensors(about: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Population:
-    text = tensors["item_bytes"].tobytes()
-    offsets = tensors["item_offsets"].tolist()
-    ids = [text[first:last].decode() for first, last in pairwise(offsets)]
     priors = [
         Prior(*(tensors[f"{name}_{part}"] for part in ("mean", "covariance", "noise")))
         for name in ("prior", "calibration")
@@ -244,7 +212,7 @@ def _from_tensors(about: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Po
             priors[0], spread=tensors.get("prior_spread"), cross=tensors.get("prior_cross")
         ),
         calibration=replace(priors[1], factors=tensors.get("calibration_factors")),
-        items=ItemTable(np.array(ids, dtype=str), tensors["item_known"], tensors["item_variance"]),
+        items=ItemTable.from_tensors(tensors),
         centre=tensors["centre"],
         scale=tensors["scale"],
         basis=tensors["basis"],

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Join, and_, case, func, select, update
+from sqlalchemy import Connection, and_, case, func, select, update
 
 from paaplus.errors import LeaseLostError
+from paaplus.store.basis import Basis, is_current, is_due, on_basis, users_with_heads
 from paaplus.store.sql import chunks, one_of, upsert
 from paaplus.store.tables import app_user, cohort_lease, head_state
 
@@ -62,26 +63,6 @@ class HeadRow:
 _ERRORS = ("error", "usual", "spread")
 
 
-@dataclass(frozen=True, slots=True)
-class Basis:
-    """What a state was made with: on another population or strategy it is trained anew.
-
-    So is the head of a user who took something back: training again without it undoes its effect
-    exactly, whatever the strategy.
-
-    Attributes:
-        population: Version of the population model.
-        strategy: Name of the strategy and hash of its settings.
-        experience_size: Observations in one experience.
-        fewest: Observations below which no user is due; None: an experience.
-    """
-
-    population: str
-    strategy: str
-    experience_size: int
-    fewest: int | None = None
-
-
 class HeadStates:
     """Reads and writes live heads. Every method runs in the caller's transaction."""
 
@@ -89,8 +70,8 @@ class HeadStates:
         """Cohorts with users who have enough waiting, and how many."""
         query = (
             select(app_user.c.cohort, func.count())
-            .select_from(_users_with_heads())
-            .where(_is_due(basis))
+            .select_from(users_with_heads())
+            .where(is_due(basis))
             .group_by(app_user.c.cohort)
             .order_by(app_user.c.cohort)
         )
@@ -109,7 +90,7 @@ class HeadStates:
 
         A user without a head, or with one on another basis, has `learned` 0 and no state.
         """
-        current = _is_current(basis)
+        current = is_current(basis)
         learned = case((current, head_state.c.learned), else_=0)
         columns: list[Any] = [
             app_user.c.user_id,
@@ -122,8 +103,8 @@ class HeadStates:
         ]
         query = (
             select(*columns)
-            .select_from(_users_with_heads())
-            .where(app_user.c.cohort == cohort, app_user.c.user_id > after, _is_due(basis))
+            .select_from(users_with_heads())
+            .where(app_user.c.cohort == cohort, app_user.c.user_id > after, is_due(basis))
             .order_by(app_user.c.user_id)
             .limit(limit)
         )
@@ -244,38 +225,14 @@ class HeadStates:
             ).where(
                 head_state.c.cohort == cohort,
                 one_of(connection, head_state.c.user_id, some),
-                _on_basis(basis),
+                on_basis(basis),
             )
             found.update((u, n) for u, n, r in connection.execute(query) if r == retracted[u])
         return found
 
     def not_yet_learned(self, connection: Connection, basis: Basis | None) -> int:
         """Observations that no served head has learned: they wait for a trigger, or a population model."""
-        learned = 0 if basis is None else case((_is_current(basis), head_state.c.served), else_=0)
+        learned = 0 if basis is None else case((is_current(basis), head_state.c.served), else_=0)
         waiting = func.coalesce(func.sum(app_user.c.observations - learned), 0)
-        query = select(waiting).select_from(_users_with_heads())
+        query = select(waiting).select_from(users_with_heads())
         return int(connection.execute(query).scalar_one())
-
-
-def _on_basis(basis: Basis) -> ColumnElement[bool]:
-    return and_(
-        head_state.c.population == basis.population, head_state.c.strategy == basis.strategy
-    )
-
-
-def _is_current(basis: Basis) -> ColumnElement[bool]:
-    """On the basis, and nothing was taken back since."""
-    return and_(_on_basis(basis), head_state.c.retracted == app_user.c.retracted)
-
-
-def _users_with_heads() -> Join:
-    return app_user.outerjoin(
-        head_state,
-        and_(head_state.c.cohort == app_user.c.cohort, head_state.c.user_id == app_user.c.user_id),
-    )
-
-
-def _is_due(basis: Basis) -> ColumnElement[bool]:
-    waiting = app_user.c.observations - case((_is_current(basis), head_state.c.served), else_=0)
-    fewest = basis.experience_size if basis.fewest is None else basis.fewest
-    return waiting >= max(fewest, 1)

@@ -20,8 +20,9 @@ from streams.ingest import Ingestor
 from streams.log import open_log
 from streams.topics import FEEDBACK
 from workers.config import Config
+from workers.records import NAMESPACE
 from workers.rollback import roll_back
-from workers.simulate import NAMESPACE, START, SimulatedWorld
+from workers.simulate import START, SimulatedWorld
 from workers.status import user_status
 from workers.tasks import ingest_once
 from workers.training import fit_population_once, retrain_once

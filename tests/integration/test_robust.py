@@ -18,7 +18,8 @@ from paaplus.store import open_store
 from paaplus.store.tables import head_state
 from streams.topics import FEEDBACK
 from workers.config import Config
-from workers.simulate import NAMESPACE, START, SimulatedWorld
+from workers.records import NAMESPACE
+from workers.simulate import START, SimulatedWorld
 from workers.sources import StoreSource
 from workers.tasks import ingest_once
 from workers.training import fit_population_once, retrain_once

@@ -19,10 +19,10 @@ from strategies.base import Strategy
 from strategies.full_head import NAMES, FullHeadStrategy, full_rows
 from strategies.state import MEMORY, CohortState, flatten, gather, scatter
 from streams.experiences import CohortExperience
-from workers.config import StrategySection
 from workers.memory import decode_memories
 from workers.states import gather as gather_rows
 from workers.states import scatter as scatter_rows
+from workers.strategy_config import StrategySection
 
 USERS = ["ann", "bob", "cy"]
 # Cohorts change, and memories come to differ in length; the long last one is learned when drift is found.

@@ -29,7 +29,7 @@ from strategies.forgetting import (
     suspicious,
 )
 from strategies.state import CohortState, flatten, gather, unflatten
-from workers.config import StrategySection
+from workers.strategy_config import StrategySection
 
 USERS = [f"u{n}" for n in range(12)]
 DRIFT = StrategyConfig(forgetting="drift")

@@ -15,7 +15,8 @@ from paaplus.errors import LeaseLostError
 from paaplus.events import decode_feedback, decode_item
 from paaplus.observations import observe
 from paaplus.store import Store, StoreSettings, open_store
-from paaplus.store.heads import Basis, HeadRow
+from paaplus.store.basis import Basis
+from paaplus.store.heads import HeadRow
 from paaplus.store.offsets import Arrival
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
