@@ -13,7 +13,7 @@ alarm without evidence forgets nothing, and stands until the errors have fallen 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -35,15 +35,19 @@ STATISTICS = ("gram", "moment", "calibration_gram", "calibration_moment", "calib
 GRID = (1.0, 0.5, 0.25, 0.1, 0.03, 0.0)
 """Factors to choose from when the test has fired."""
 
-STAYS = 3.0
+STAYS = 5.0
 """Prior log odds of the first factor against each other one."""
 
 WINDOW = 64
 """Errors in the state: what the test remembers."""
 
-FEWEST, SLACK, THRESHOLD, LARGEST = 15, 0.5, 20.0, 10.0
+FEWEST, SLACK, THRESHOLD, LARGEST = 15, 0.3, 16.0, 10.0
 """Of the Page-Hinkley test: rows before its first alarm, rise of the mean that is tolerated, and summed rise
 above that which is an alarm. An error counts as `LARGEST` at most, so that no single row is an alarm."""
+
+EXPECTED = 100
+"""Errors of 1, what they are while nothing drifts, that the test has seen beforehand: against the mean of a
+user's own last errors alone, a slow rise would never be one."""
 
 
 class Forgetting(Protocol):
@@ -196,19 +200,23 @@ def suspicious(series: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Who may fire: all who will, for rounding is allowed for. [U]."""
     seen = series > 0
     count = seen.cumsum(axis=1)
-    mean = series.cumsum(axis=1) / np.maximum(count, 1)
+    mean = (EXPECTED + series.cumsum(axis=1)) / (EXPECTED + count)
     rise = np.where(seen, series - mean - SLACK, 0.0).cumsum(axis=1)
-    lowest = np.minimum.accumulate(np.where(seen, rise, np.inf), axis=1)
+    lowest = np.minimum(np.minimum.accumulate(rise, axis=1), 0.0)
     above = np.where(count >= FEWEST, rise - lowest, 0.0)
     found: NDArray[np.bool_] = above.max(axis=1, initial=0.0) > THRESHOLD * (1 - 1e-6)
     return found
 
 
 def page_hinkley() -> DriftDetector:
-    """A fresh detector of River's; its import takes seconds, so it comes with the first suspicion."""
+    """A detector of River's for one user; its import takes seconds, so it comes with the first suspicion."""
     from river.drift import PageHinkley
 
-    return PageHinkley(FEWEST, SLACK, THRESHOLD, alpha=1.0, mode="up")
+    detector: Any = PageHinkley(EXPECTED + FEWEST, SLACK, THRESHOLD, alpha=1.0, mode="up")
+    for _ in range(EXPECTED):
+        detector.update(1.0)
+    result: DriftDetector = detector
+    return result
 
 
 def _newest_last(errors: Tensor) -> Tensor:

@@ -216,7 +216,7 @@ def test_screening_changes_no_alarm(seed: int, rise: float) -> None:
 
 
 def test_a_threshold_met_to_the_last_bit_is_left_to_river() -> None:
-    from strategies.forgetting import SLACK, THRESHOLD
+    from strategies.forgetting import EXPECTED, SLACK, THRESHOLD
 
     series = np.full((1, FEWEST + 1), 1.0)
     low, high = 1.0, 1e4
@@ -226,7 +226,7 @@ def test_a_threshold_met_to_the_last_bit_is_left_to_river() -> None:
     for error in (low, high):
         series[0, -1] = error
         assert alarms(series)[0] == (whole_history(series[0]) is not None)
-    n = FEWEST + 1
+    n = EXPECTED + FEWEST + 1
     assert low == pytest.approx(1 + (THRESHOLD + SLACK) * n / (n - 1), rel=1e-6)
 
 
