@@ -9,17 +9,14 @@ joint must not be worse.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.frame import parser_of, show, working
 from paaplus.events import ATTRIBUTES, decode_item
 from paaplus.metrics import srcc
 from paaplus.population import ItemFeatures, Ratings, fit_population
@@ -124,27 +121,22 @@ def _round(value: float) -> float:
 
 def main(words: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.attributes", description=__doc__)
+    parser = parser_of("attributes", __doc__, seed=11)
     parser.add_argument("--users", type=int, default=450)
     parser.add_argument("--items", type=int, default=400)
-    parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--json", action="store_true")
     given = parser.parse_args(words)
-    with Console(stderr=True).status("simulating, fitting, learning"):
+    with working("simulating, fitting, learning"):
         result = study(users=given.users, items=given.items, seed=given.seed)
-    if given.json:
-        print(json.dumps(result))
-        return 0
-    table = Table("world", "rated", "n", "SRCC alone", "joint", "gain", "±", "MAE alone", "joint")
-    for row in result["rows"]:
-        table.add_row(
+    columns = ("world", "rated", "n", "SRCC alone", "joint", "gain", "±", "MAE alone", "joint")
+    rows = (
+        (
             row["world"], row["rated"], str(row["n"]), f"{row['srcc_alone']:.3f}",
             f"{row['srcc_joint']:.3f}", f"{row['gain']:+.4f}", f"{row['gain_se']:.4f}",
             f"{row['mae_alone']:.3f}", f"{row['mae_joint']:.3f}",
-        )  # fmt: skip
-    Console().print(table)
-    Console().print(result["fit"])
-    return 0
+        )
+        for row in result["rows"]
+    )  # fmt: skip
+    return show(given.json, result, columns, rows, result["fit"])
 
 
 if __name__ == "__main__":

@@ -14,8 +14,6 @@ which something was forgotten, per 1000 ratings. Both are of the test alone: a h
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,11 +24,10 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.drifting import CHANGES, ROWS, STREAMS, Array, DriftWorld, drift_world
 from benchmarks.feeding import ROUND, experience
+from benchmarks.frame import parser_of, show
 from paaplus.heads import predict
 from strategies import StrategyConfig, build_strategy
 
@@ -187,29 +184,25 @@ def _error(values: Array) -> float:
 
 def main(words: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.drift", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser = parser_of("drift", __doc__, seed=7)
     parser.add_argument("--plot", type=Path, help="also draw the errors, as .png")
     parser.add_argument("--users", type=int, default=200, help="judged users, 2 or more")
-    parser.add_argument("--seed", type=int, default=7)
     given = parser.parse_args(words)
     rows, curves = run(given.users, given.seed)
     if given.plot is not None:
         plot(rows, curves, given.plot)
-    if given.json:
-        print(json.dumps({"users": given.users, "seed": given.seed, "rows": rows}))
-        return 0
-    table = Table(
+    columns = (
         "stream", "method", "MAE", "less than none's", "±", "log density", "after", "delay", "false",
-        title=f"{given.users} users, {ROWS} ratings each",
     )  # fmt: skip
+    cells = []
     for row in rows:
         values = [row["mae"], -row["mae_gain"], row["mae_gain_se"], row["log_density"]]
         late = [row["after_change_mae"], row["delay"], row["false_alarms"]]
         shown = ["" if value is None else f"{value:.4g}" for value in [*values, *late]]
-        table.add_row(row["stream"], row["method"], *shown)
-    Console().print(table)
-    return 0
+        cells.append((row["stream"], row["method"], *shown))
+    result = {"users": given.users, "seed": given.seed, "rows": rows}
+    title = f"{given.users} users, {ROWS} ratings each"
+    return show(given.json, result, columns, cells, title=title)
 
 
 if __name__ == "__main__":

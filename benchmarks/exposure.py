@@ -7,16 +7,13 @@ probability in proportion to exp(strength * score of the user's head so far), st
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from typing import Any
 from uuid import UUID
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.frame import parser_of, show, working
 from benchmarks.modalities import COUNTS, Event, Learners, emitted, taught_population
 from paaplus.comments import open_analyser
 from paaplus.observations import observe
@@ -94,26 +91,22 @@ def study(*, users: int, items: int, seed: int) -> dict[str, Any]:
 
 def main(words: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.exposure", description=__doc__)
+    parser = parser_of("exposure", __doc__, seed=11)
     parser.add_argument("--users", type=int, default=450)
     parser.add_argument("--items", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--json", action="store_true")
     given = parser.parse_args(words)
-    with Console(stderr=True).status("simulating, fitting, learning"):
+    with working("simulating, fitting, learning"):
         result = study(users=given.users, items=given.items, seed=given.seed)
-    if given.json:
-        print(json.dumps(result))
-        return 0
-    table = Table("strength", "views", "ratings", "interactions", "SRCC gained", "±", "MAE", "±")
-    for row in result["rows"]:
-        table.add_row(
+    columns = ("strength", "views", "ratings", "interactions", "SRCC gained", "±", "MAE", "±")
+    rows = (
+        (
             f"{row['strength']:g}", "yes" if row["views"] else "no", str(row["n"]),
             str(row["interactions"]), f"{row['gain']:+.4f}", f"{row['gain_se']:.4f}",
             f"{row['mae']:+.4f}", f"{row['mae_se']:.4f}",
-        )  # fmt: skip
-    Console().print(table)
-    return 0
+        )
+        for row in result["rows"]
+    )  # fmt: skip
+    return show(given.json, result, columns, rows)
 
 
 if __name__ == "__main__":

@@ -15,15 +15,11 @@ Times are of the CPU, on one thread, methods taking turns; so other processes co
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import statistics
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -34,14 +30,14 @@ from avalanche.training.plugins import EvaluationPlugin, EWCPlugin, ReplayPlugin
 from avalanche.training.plugins.ewc import ParamData
 from avalanche.training.storage_policy import ReservoirSamplingBuffer
 from avalanche.training.templates import SupervisedTemplate
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from benchmarks.frame import parser_of, show, working
 from benchmarks.full_floor import Floor
 from benchmarks.full_modules import HEADS as A
 from benchmarks.full_modules import Heads, sum_of_means
+from benchmarks.rivals import silence
 from paaplus.physique_head import stack_heads
 from strategies.config import StrategyConfig
 from strategies.full_head import FullHeadStrategy, full_rows
@@ -103,7 +99,7 @@ class Work:
         model.load_state_dict(self.model.state_dict())
         buffer = ReservoirSamplingBuffer(MEMORY)
         ewc = EWCPlugin(CONFIG.ewc_lambda, mode="online", decay_factor=CONFIG.ewc_decay)
-        with _silence():
+        with silence():
             memory = TensorDataset(self.old_x[user], self.old_y[user])
             buffer.buffer = make_avalanche_dataset(memory)
             buffer._buffer_weights = torch.linspace(0.9, 0.8, MEMORY)
@@ -128,7 +124,7 @@ class Work:
 
         def learn() -> Heads:
             data = make_avalanche_dataset(TensorDataset(self.x[user], self.y[user]))
-            with _silence():
+            with silence():
                 strategy.train(
                     DatasetExperience(dataset=data), eval_streams=[], shuffle=False,
                     reset_optimizer_state=True,
@@ -163,14 +159,6 @@ def stack_importance(state: CohortState, user: int, model: Heads) -> dict[str, T
     return {
         f"heads.{a}.{k}": official[f"{head}.{k}"] for a, head in enumerate(heads) for k in names
     }
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Stock plugins deprecate themselves at every call, and change the filters while they do."""
-    with warnings.catch_warnings(record=True):
-        warnings.simplefilter("ignore")
-        yield
 
 
 def measure(
@@ -218,30 +206,25 @@ def measure(
 
 def main(words: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.full_head", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser = parser_of("full_head", __doc__)
     parser.add_argument("--users", type=int, default=4, help="in the cohort")
     parser.add_argument("--repeat", type=int, default=7, help="repetitions; the median counts")
     parser.add_argument("--widths", default="1285,512,256,1", help="of a head, with commas")
-    parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(words)
     torch.set_num_threads(1)
-    console = Console(stderr=True)
     widths = tuple(int(width) for width in given.widths.split(","))
-    with console.status("measuring") as status:
+    with working("measuring") as status:
         result = measure(given.users, given.repeat, given.seed, widths, status.update)
-    if given.json:
-        print(json.dumps(result))
-        return 0
-    table = Table("method", "ms/user", "users/s", "of the floor", "x stock", title="Full heads")
-    for row in result["rows"]:
-        table.add_row(
+    columns = ("method", "ms/user", "users/s", "of the floor", "x stock")
+    rows = (
+        (
             row["method"], f"{row['ms_per_user']:.1f}", f"{row['users_per_s']:.1f}",
             f"{row['floor_share']:.0%}", f"{row['ratio_to_stock']:.1f}",
-        )  # fmt: skip
-    Console().print(table)
-    Console().print(f"apart from stock, of the way: {result['weights_differ']:.1e}")
-    return 0
+        )
+        for row in result["rows"]
+    )  # fmt: skip
+    note = f"apart from stock, of the way: {result['weights_differ']:.1e}"
+    return show(given.json, result, columns, rows, note, title="Full heads")
 
 
 if __name__ == "__main__":

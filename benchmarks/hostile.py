@@ -10,8 +10,6 @@ perfect defence loses as much. `lost_se` is the standard error of `lost`, paired
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +17,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.evaluation import MAIN, Scores, evaluate_fold
+from benchmarks.frame import add_pack, parser_of, refusing, show, working
 from benchmarks.packs import Pack, folds_of, load_pack, split_pack
-from benchmarks.quality import MAIN, Scores, evaluate_fold
 from benchmarks.simulated_pack import given_or_simulated
-from paaplus.errors import PaaplusError
 from paaplus.events import ATTRIBUTES
 
 WAYS = ("none", "absent", "constant", "inverted", "random", "coordinated")
@@ -122,47 +118,33 @@ def study(
     }
 
 
+@refusing
 def main(words: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hostile", description=__doc__)
-    parser.add_argument(
-        "pack",
-        type=Path,
-        nargs="?",
-        help="with ratings.parquet and item_features.npz; none: simulated",
-    )
-    parser.add_argument("--task")
-    parser.add_argument("--attribute", choices=ATTRIBUTES, default="appearance")
+    parser = parser_of("hostile", __doc__)
+    add_pack(parser, simulated=True)
     parser.add_argument("--share", type=float, default=SHARE)
     parser.add_argument("--count", type=int, default=100, help="ratings of the user's own")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--most", type=int, default=120)
     given = parser.parse_args(words)
-    try:
-        status = Console(stderr=True).status(f"{len(WAYS)} ways, five folds each")
-        with status, given_or_simulated(given.pack, SIMULATED) as folder:
-            result = study(
-                folder, given.task, given.attribute,
-                share=given.share, count=given.count, seed=given.seed, most=given.most,
-            )  # fmt: skip
-    except PaaplusError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if given.json:
-        print(json.dumps(result))
-        return 0
-    table = Table(
-        "way", "SRCC", "MAE", "gain", "±", "lost", "±", title=f"{result['users']} honest users"
-    )
-    for row in result["rows"]:
-        table.add_row(
+    with (
+        working(f"{len(WAYS)} ways, five folds each"),
+        given_or_simulated(given.pack, SIMULATED) as folder,
+    ):
+        result = study(
+            folder, given.task, given.attribute,
+            share=given.share, count=given.count, seed=given.seed, most=given.most,
+        )  # fmt: skip
+    rows = (
+        (
             row["way"], f"{row['srcc']:.3f}", f"{row['mae']:.3f}", f"{row['gain']:+.4f}",
             f"{row['gain_se']:.4f}", "" if row["lost"] is None else f"{row['lost']:+.0%}",
             "" if row["lost"] is None else f"{result['lost_se'][row['way']]:.0%}",
-        )  # fmt: skip
-    Console().print(table)
-    return 0
+        )
+        for row in result["rows"]
+    )  # fmt: skip
+    columns = ("way", "SRCC", "MAE", "gain", "±", "lost", "±")
+    return show(given.json, result, columns, rows, title=f"{result['users']} honest users")
 
 
 if __name__ == "__main__":

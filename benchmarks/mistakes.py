@@ -7,21 +7,17 @@ head's error is lower than that of the head that believes every rating, paired o
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.evaluation import MAIN, Scores, evaluate_fold
+from benchmarks.frame import add_pack, parser_of, refusing, show, working
 from benchmarks.packs import Pack, Split, folds_of, load_pack, split_pack
-from benchmarks.quality import MAIN, Scores, evaluate_fold
 from benchmarks.simulated_pack import given_or_simulated
-from paaplus.errors import PaaplusError
 from paaplus.events import ATTRIBUTES
 
 ROBUST = "exact_ewc_robust"
@@ -71,41 +67,28 @@ def study(
     return {"pack": pack.name, "task": task, "rows": rows}
 
 
+@refusing
 def main(words: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.mistakes", description=__doc__)
-    parser.add_argument(
-        "pack", type=Path, nargs="?", help="as of benchmarks.quality; none: simulated"
-    )
-    parser.add_argument("--task")
-    parser.add_argument("--attribute", choices=ATTRIBUTES, default="appearance")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--seed", type=int, default=0)
+    parser = parser_of("mistakes", __doc__)
+    add_pack(parser, simulated=True)
     parser.add_argument("--most", type=int, default=120)
     given = parser.parse_args(words)
-    try:
-        with (
-            Console(stderr=True).status(f"{len(SHARES)} shares, five folds each"),
-            given_or_simulated(given.pack, SIMULATED) as folder,
-        ):
-            result = study(folder, given.task, given.attribute, seed=given.seed, most=given.most)
-    except PaaplusError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if given.json:
-        print(json.dumps(result))
-        return 0
-    table = Table(
-        "mistakes", "n", "SRCC", "robust", "±", "MAE", "robust", "±", title=result["pack"]
-    )
-    for row in result["rows"]:
-        table.add_row(
+    with (
+        working(f"{len(SHARES)} shares, five folds each"),
+        given_or_simulated(given.pack, SIMULATED) as folder,
+    ):
+        result = study(folder, given.task, given.attribute, seed=given.seed, most=given.most)
+    columns = ("mistakes", "n", "SRCC", "robust", "±", "MAE", "robust", "±")
+    rows = (
+        (
             f"{row['share']:.0%}", str(row["n"]),
             f"{row['srcc']:.3f}", f"{row['more_srcc']:+.4f}", f"{row['more_srcc_se']:.4f}",
             f"{row['mae']:.3f}", f"{-row['less_mae']:+.4f}", f"{row['less_mae_se']:.4f}",
-        )  # fmt: skip
-    Console().print(table)
-    return 0
+        )
+        for row in result["rows"]
+    )  # fmt: skip
+    return show(given.json, result, columns, rows, title=result["pack"])
 
 
 if __name__ == "__main__":

@@ -8,17 +8,14 @@ without those events to rank as well (interpolated between the counts of ratings
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.frame import parser_of, show, working
 from paaplus.comments import open_analyser
 from paaplus.errors import EventError
 from paaplus.events import ATTRIBUTES, Rating, decode_feedback, decode_item
@@ -216,25 +213,21 @@ def study(*, users: int, items: int, seed: int) -> dict[str, Any]:
 
 def main(words: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.modalities", description=__doc__)
+    parser = parser_of("modalities", __doc__, seed=11)
     parser.add_argument("--users", type=int, default=450)
     parser.add_argument("--items", type=int, default=500)
-    parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--json", action="store_true")
     given = parser.parse_args(words)
-    with Console(stderr=True).status("simulating, fitting, learning"):
+    with working("simulating, fitting, learning"):
         result = study(users=given.users, items=given.items, seed=given.seed)
-    if given.json:
-        print(json.dumps(result))
-        return 0
-    table = Table("ratings", "and", "events", "SRCC", "MAE", "gain", "±", "ratings saved")
-    for row in result["rows"]:
-        table.add_row(
+    columns = ("ratings", "and", "events", "SRCC", "MAE", "gain", "±", "ratings saved")
+    rows = (
+        (
             str(row["n"]), row["kind"], str(row["events"]), f"{row['srcc']:.3f}", f"{row['mae']:.3f}",
             f"{row['gain']:+.3f}", f"{row['gain_se']:.3f}", f"{row['saved']:.1f}",
-        )  # fmt: skip
-    Console().print(table)
-    return 0
+        )
+        for row in result["rows"]
+    )  # fmt: skip
+    return show(given.json, result, columns, rows)
 
 
 if __name__ == "__main__":

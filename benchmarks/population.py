@@ -17,9 +17,8 @@ import time
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.frame import parser_of, show, working
 from paaplus.events import ATTRIBUTES
 from paaplus.population import ItemFeatures, Population, Ratings, fit_population
 
@@ -77,17 +76,15 @@ def _density(model: Population) -> float:
 
 def main(words: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.population", description=__doc__)
+    parser = parser_of("population", __doc__)
     parser.add_argument("--users", default="1000,10000,100000")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(words)
     if given.here:
         print(json.dumps(measure(int(given.users), given.seed)))
         return 0
     rows = []
-    with Console(stderr=True).status("fitting") as status:
+    with working("fitting") as status:
         for users in given.users.split(","):
             status.update(f"fitting {users} users, three times")
             command = [sys.executable, "-m", "benchmarks.population", "--here", "--users", users]
@@ -95,18 +92,16 @@ def main(words: list[str] | None = None) -> int:
                 [*command, "--seed", str(given.seed)], check=True, stdout=subprocess.PIPE, text=True
             )
             rows.append(json.loads(done.stdout))
-    if given.json:
-        print(json.dumps({"rows": rows}))
-        return 0
-    table = Table("users", "ratings", "first s", "cold s", "warm s", "saved", "peak MB")
-    for row in rows:
-        table.add_row(
+    columns = ("users", "ratings", "first s", "cold s", "warm s", "saved", "peak MB")
+    cells = (
+        (
             f"{row['users']:,}", f"{row['ratings']:,}", f"{row['first_seconds']:.1f}",
             f"{row['cold_seconds']:.1f}", f"{row['warm_seconds']:.1f}", f"{row['saved']:.0%}",
             f"{row['peak_rss_mb']:,.0f}",
-        )  # fmt: skip
-    Console().print(table)
-    return 0
+        )
+        for row in rows
+    )  # fmt: skip
+    return show(given.json, {"rows": rows}, columns, cells)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from torch.utils.data import TensorDataset
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    # Recording too: Avalanche resets the filters while it works.
+def silence() -> Iterator[None]:
+    """Stock plugins deprecate themselves at every call, and change the filters while they do."""
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("ignore")
         yield
@@ -49,7 +49,7 @@ class StockUser:
         self._model.weight.data.copy_(weight)
         buffer = ReservoirSamplingBuffer(len(memory_x))
         ewc = EWCPlugin(penalty, mode="online", decay_factor=decay)
-        with _silence():
+        with silence():
             buffer.buffer = make_avalanche_dataset(TensorDataset(memory_x, memory_y))
             buffer._buffer_weights = torch.linspace(0.9, 0.8, len(memory_x))
             replay = ReplayPlugin(
@@ -72,7 +72,7 @@ class StockUser:
         """The weights [o, d] after one experience of rows x [n, d] and targets y [n, o]."""
         data = make_avalanche_dataset(TensorDataset(x, y))
         experience = DatasetExperience(dataset=data)
-        with _silence():
+        with silence():
             self._strategy.train(
                 experience, eval_streams=[], shuffle=False, reset_optimizer_state=True
             )

@@ -23,10 +23,9 @@ from uuid import UUID
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import insert
 
+from benchmarks.frame import parser_of, show, working
 from paaplus.packs import population_path
 from paaplus.population import ItemFeatures, Ratings, fit_population
 from paaplus.store import open_store
@@ -213,10 +212,8 @@ def run(sizes: list[int], seed: int, tell: Any) -> dict[str, Any]:
 
 def main(words: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser = parser_of("scaling", __doc__)
     parser.add_argument("--users", default="1000,10000", help="sizes, with commas")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--step", choices=("fill", "measure"), help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args(words)
@@ -226,18 +223,12 @@ def main(words: list[str] | None = None) -> int:
     if given.step == "measure":
         print(json.dumps(measure(given.home, int(given.users))))
         return 0
-    with Console(stderr=True).status("scaling") as status:
+    with working("scaling") as status:
         result = run([int(n) for n in given.users.split(",")], given.seed, status.update)
-    if given.json:
-        print(json.dumps(result))
-        return 0
-    table = Table(*result["rows"][0], title="One round of 20 new ratings per user")
-    for row in result["rows"]:
-        table.add_row(*(f"{value:,}" for value in row.values()))
-    console = Console()
-    console.print(table)
-    console.print({k: v for k, v in result.items() if k != "rows"})
-    return 0
+    rows = ((f"{value:,}" for value in row.values()) for row in result["rows"])
+    note = {k: v for k, v in result.items() if k != "rows"}
+    title = "One round of 20 new ratings per user"
+    return show(given.json, result, result["rows"][0], rows, note, title=title)
 
 
 if __name__ == "__main__":

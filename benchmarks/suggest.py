@@ -7,20 +7,16 @@ the user's ratings of the held-out items.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.frame import add_pack, parser_of, refusing, show, working
 from benchmarks.packs import Case, Fold, Pack, folds_of, load_pack, split_pack
 from benchmarks.simulated_pack import given_or_simulated
-from paaplus.errors import PaaplusError
 from paaplus.events import ATTRIBUTES
 from paaplus.heads import information_posterior
 from paaplus.metrics import mae, srcc
@@ -104,37 +100,19 @@ def study(
     }
 
 
+@refusing
 def main(words: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.suggest", description=__doc__)
-    parser.add_argument(
-        "pack",
-        type=Path,
-        nargs="?",
-        help="with ratings.parquet and item_features.npz; none: simulated",
-    )
-    parser.add_argument("--task")
-    parser.add_argument("--attribute", choices=ATTRIBUTES, default="appearance")
+    parser = parser_of("suggest", __doc__)
+    add_pack(parser, simulated=True)
     parser.add_argument("--most", type=int, default=60, help="ratings asked for")
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(words)
-    try:
-        with Console(stderr=True).status("asking"), given_or_simulated(given.pack) as folder:
-            result = study(folder, given.task, given.attribute, most=given.most, seed=given.seed)
-    except PaaplusError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if given.json:
-        print(json.dumps(result))
-        return 0
-    table = Table(*result["rows"][0], title=f"{result['users']} users")
-    for row in result["rows"]:
-        table.add_row(*(str(value) for value in row.values()))
-    console = Console()
-    console.print(table)
-    console.print(f"ratings for the same MAE: {result['ratings_for_same_mae']}")
-    return 0
+    with working("asking"), given_or_simulated(given.pack) as folder:
+        result = study(folder, given.task, given.attribute, most=given.most, seed=given.seed)
+    rows = ((str(value) for value in row.values()) for row in result["rows"])
+    note = f"ratings for the same MAE: {result['ratings_for_same_mae']}"
+    title = f"{result['users']} users"
+    return show(given.json, result, result["rows"][0], rows, note, title=title)
 
 
 if __name__ == "__main__":

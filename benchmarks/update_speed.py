@@ -11,9 +11,7 @@ slow spell of the machine meets all alike. The weights of the three Adam methods
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import statistics
 import sys
 import time
@@ -22,10 +20,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
+from benchmarks.frame import parser_of, show, working
 from benchmarks.rivals import StockUser, TorchUser
 from strategies.compact import LEADING
 from strategies.penalties import EmpiricalEWC
@@ -209,34 +206,26 @@ def measure(
 
 def main(words: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.update_speed", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser = parser_of("update_speed", __doc__)
     parser.add_argument("--d", default="128,1024", help="widths of the head, with commas")
     parser.add_argument(
         "--repeat", type=int, default=9, help="repetitions, of which the median counts"
     )
-    parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(words)
     torch.set_num_threads(1)
-    console = Console(stderr=True)
-    with console.status("measuring") as status:
-        result = measure(
-            [int(d) for d in given.d.split(",")], given.repeat, given.seed, status.update
-        )
-    if given.json:
-        print(json.dumps(result))
-        return 0
-    table = Table("method", "d", "users/s", "x stock Avalanche", title="Updates per core")
-    for row in result["rows"]:
-        table.add_row(
-            row["method"],
-            str(row["d"]),
-            f"{row['users_per_s']:,.0f}",
+    widths = [int(d) for d in given.d.split(",")]
+    with working("measuring") as status:
+        result = measure(widths, given.repeat, given.seed, status.update)
+    columns = ("method", "d", "users/s", "x stock Avalanche")
+    rows = (
+        (
+            row["method"], str(row["d"]), f"{row['users_per_s']:,.0f}",
             f"{row['ratio_to_stock']:.1f}",
         )
-    Console().print(table)
-    Console().print(f"largest difference of the Adam methods' weights: {result['weights_differ']}")
-    return 0
+        for row in result["rows"]
+    )  # fmt: skip
+    note = f"largest difference of the Adam methods' weights: {result['weights_differ']}"
+    return show(given.json, result, columns, rows, note, title="Updates per core")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,17 +10,11 @@ import pytest
 from benchmarks import attributes, population
 
 
-def printed(capsys: pytest.CaptureFixture[str], module: Any, *words: str) -> dict[str, Any]:
-    assert module.main([*words, "--json"]) == 0
-    result: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return result
-
-
 @pytest.mark.slow
 def test_attributes_learn_from_each_other_where_they_have_something_to_tell(
-    capsys: pytest.CaptureFixture[str],
+    printed: Callable[..., dict[str, Any]],
 ) -> None:
-    result = printed(capsys, attributes, "--users", "180", "--items", "150")
+    result = printed(attributes.main, "--users", "180", "--items", "150")
     rows = {(row["world"], row["rated"], row["n"]): row for row in result["rows"]}
     for rated, n in (("all", 3), ("appearance", 10)):
         row = rows["one taste", rated, n]
@@ -33,8 +27,8 @@ def test_attributes_learn_from_each_other_where_they_have_something_to_tell(
 
 
 @pytest.mark.slow
-def test_a_warm_fit_predicts_like_a_cold_one(capsys: pytest.CaptureFixture[str]) -> None:
-    (row,) = printed(capsys, population, "--users", "200")["rows"]
+def test_a_warm_fit_predicts_like_a_cold_one(printed: Callable[..., dict[str, Any]]) -> None:
+    (row,) = printed(population.main, "--users", "200")["rows"]
     assert row["ratings"] == 4000
     assert row["density_warm"] == pytest.approx(row["density_cold"], abs=0.02)
     assert row["saved"] == pytest.approx(1 - row["warm_seconds"] / row["cold_seconds"], abs=0.01)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from typing import Any
 
-import pytest
 import torch
 
 from benchmarks.full_head import METHODS, Work, main, stack_importance
 
 
 def test_it_prints_every_method_and_stock_goes_the_same_way(
-    capsys: pytest.CaptureFixture[str],
+    printed: Callable[..., dict[str, Any]],
 ) -> None:
-    threads = torch.get_num_threads()
-    try:
-        words = ["--json", "--widths", "12,8,4,1", "--repeat", "1", "--users", "2"]
-        assert main(words) == 0
-    finally:
-        torch.set_num_threads(threads)
-    result = json.loads(capsys.readouterr().out)
+    result = printed(main, "--widths", "12,8,4,1", "--repeat", "1", "--users", "2")
     assert tuple(row["method"] for row in result["rows"]) == METHODS
     assert all(row["ms_per_user"] > 0 for row in result["rows"])
     assert result["rows"][-1]["ratio_to_stock"] == 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,11 @@ from PIL import Image
 from benchmarks import drift, exposure, modalities
 
 
-def printed(capsys: pytest.CaptureFixture[str], module: Any, *words: str) -> dict[str, Any]:
-    assert module.main([*words, "--json"]) == 0
-    result: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return result
-
-
 @pytest.mark.slow
 def test_every_kind_adds_to_few_ratings_and_none_does_harm(
-    capsys: pytest.CaptureFixture[str],
+    printed: Callable[..., dict[str, Any]],
 ) -> None:
-    result = printed(capsys, modalities, "--users", "150", "--items", "120")
+    result = printed(modalities.main, "--users", "150", "--items", "120")
     rows = {(row["kind"], row["n"]): row for row in result["rows"]}
     assert result["learners"] == 50
     assert rows["ratings alone", 0]["gain"] == 0
@@ -39,9 +33,9 @@ def test_every_kind_adds_to_few_ratings_and_none_does_harm(
 
 @pytest.mark.slow
 def test_interactions_with_what_the_heads_chose_help_where_views_tell_it(
-    capsys: pytest.CaptureFixture[str],
+    printed: Callable[..., dict[str, Any]],
 ) -> None:
-    result = printed(capsys, exposure, "--users", "150", "--items", "120")
+    result = printed(exposure.main, "--users", "150", "--items", "120")
     rows = {(r["strength"], r["views"], r["n"], r["interactions"]): r for r in result["rows"]}
     with_views, without = rows[1.0, True, 0, 100], rows[1.0, False, 0, 100]
     assert with_views["gain"] > 2 * with_views["gain_se"]
@@ -51,10 +45,10 @@ def test_interactions_with_what_the_heads_chose_help_where_views_tell_it(
 
 @pytest.mark.slow
 def test_forgetting_helps_where_taste_turns_and_costs_nothing_where_it_does_not(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    printed: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     plot = tmp_path / "drift.png"
-    result = printed(capsys, drift, "--users", "8", "--plot", str(plot))
+    result = printed(drift.main, "--users", "8", "--plot", str(plot))
     with Image.open(plot) as picture:
         assert picture.size[0] > 600
     rows = {(row["stream"], row["method"]): row for row in result["rows"]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,12 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def printed(capsys: pytest.CaptureFixture[str], module: Any, *words: str) -> dict[str, Any]:
-    assert module.main([*words, "--json"]) == 0
-    result: dict[str, Any] = json.loads(capsys.readouterr().out)
-    return result
-
-
 def test_the_default_beats_the_baselines_and_another_users_taste_does_not(
-    pack: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    pack: Path, printed: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     plot = tmp_path / "plot.png"
     words = [str(pack), "--counts", "0,3,10,30", "--plot", str(plot)]
-    result = printed(capsys, quality, *words)
+    result = printed(quality.main, *words)
     with Image.open(plot) as picture:
         assert picture.size[0] > 600
     rows = {(row["method"], row["n"]): row for row in result["rows"]}
@@ -49,9 +43,9 @@ def test_the_default_beats_the_baselines_and_another_users_taste_does_not(
 
 
 def test_asking_for_suggestions_is_paired_with_asking_at_random(
-    pack: Path, capsys: pytest.CaptureFixture[str]
+    pack: Path, printed: Callable[..., dict[str, Any]]
 ) -> None:
-    result = printed(capsys, suggest, str(pack), "--most", "20")
+    result = printed(suggest.main, str(pack), "--most", "20")
     first, *_, last = result["rows"]
     assert first["srcc_random"] == first["srcc_suggested"]
     assert last["n"] == 20
@@ -59,9 +53,9 @@ def test_asking_for_suggestions_is_paired_with_asking_at_random(
 
 
 def test_hostile_raters_are_none_of_the_judged(
-    pack: Path, capsys: pytest.CaptureFixture[str]
+    pack: Path, printed: Callable[..., dict[str, Any]]
 ) -> None:
-    result = printed(capsys, hostile, str(pack), "--count", "30")
+    result = printed(hostile.main, str(pack), "--count", "30")
     assert [row["way"] for row in result["rows"]] == list(hostile.WAYS)
     assert result["rows"][0]["lost"] == 0
     read = hostile.load_pack(pack, None, "appearance", 0)
@@ -79,9 +73,9 @@ def test_hostile_raters_are_none_of_the_judged(
 
 
 def test_the_robust_head_bears_mistakes_better(
-    pack: Path, capsys: pytest.CaptureFixture[str]
+    pack: Path, printed: Callable[..., dict[str, Any]]
 ) -> None:
-    result = printed(capsys, mistakes, str(pack))
+    result = printed(mistakes.main, str(pack))
     rows = {(row["share"], row["n"]): row for row in result["rows"]}
     clean, wrong = rows[0.0, 30], rows[0.1, 30]
     assert wrong["mae"] > clean["mae"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,9 +11,8 @@ from benchmarks import scaling
 
 
 @pytest.mark.slow
-def test_it_measures_every_user_once(capsys: pytest.CaptureFixture[str]) -> None:
-    assert scaling.main(["--users", "200", "--json"]) == 0
-    (row,) = json.loads(capsys.readouterr().out)["rows"]
+def test_it_measures_every_user_once(printed: Callable[..., dict[str, Any]]) -> None:
+    (row,) = printed(scaling.main, "--users", "200")["rows"]
     assert row["users"] == 200
     assert row["ratio"] > 1
     assert row["bytes_per_user"] <= 3200
