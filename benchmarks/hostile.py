@@ -1,11 +1,15 @@
-"""What 20 % hostile raters do to the honest ones: how much is `lost` of their lead over clean calibration.
+"""What 20 % hostile raters do to the honest ones: how much of their gain over calibration is lost.
+
+`gain_lost` is the share of `gain`, the lead over calibration in the same world, that is lost by hostile
+raters; `lost` is that of the lead over the calibration of a clean world, so what calibration loses counts
+too. Their standard errors are paired over the honest users.
 
 The pack, splits and figures are those of `benchmarks.quality`; hostile are a fifth of the users behind the
 population model, never those who are evaluated. Four ways: everything the middle of the own scale
 (`constant`), the scale turned round (`inverted`), uniform noise (`random`), and honest but for the highest
 score to one item, the same for all (`coordinated`), where each hostile user's ratings name that item. For
 reference, that fifth simply left out (`absent`): what is lost then is the price of fewer raters, and a
-perfect defence loses as much. `lost_se` is the standard error of `lost`, paired over the honest users.
+perfect defence loses as much.
 """
 
 from __future__ import annotations
@@ -75,7 +79,7 @@ def study(
     split = replace(split, cases={u: case for u, case in split.cases.items() if u in honest})
     rows: list[dict[str, Any]] = []
     lost_se: dict[str, float] = {}
-    clean, floor = np.zeros(0), 0.0
+    clean, clean_gain, floor = np.zeros(0), np.zeros(0), 0.0
     for way in WAYS:
         scores = Scores()
         spoiled = corrupt(pack, way, honest, share, seed) if way != "none" else pack
@@ -87,16 +91,17 @@ def study(
                 )  # fmt: skip
         n = split.counts[-1]
         own, base = scores.cold[MAIN, n], scores.cold["calibration", n]
-        gain = np.array([own[u][0] - base[u][0] for u in own])
+        gain = np.array([own[u][0] - base[u][0] for u in sorted(own)])
         ranks = np.array([own[u][0] for u in sorted(own)])
         level = float(ranks.mean())
         # What is left of the lead over the calibration of a clean system.
         if not rows:
             clean, floor = ranks, float(np.mean([base[u][0] for u in base]))
+            clean_gain = gain
         lead = float(clean.mean()) - floor
-        if lead > 0:
-            error = (clean - ranks).std(ddof=1) / np.sqrt(len(ranks)) / lead
-            lost_se[way] = round(float(error), 4)
+        lost, error = _share(clean - ranks, lead)
+        if error is not None:
+            lost_se[way] = error
         rows.append(
             {
                 "way": way,
@@ -105,7 +110,9 @@ def study(
                 "mae": round(float(np.mean([own[u][1] for u in own])), 5),
                 "gain": round(float(gain.mean()), 5),
                 "gain_se": round(float(gain.std(ddof=1) / np.sqrt(len(gain))), 5),
-                "lost": round(1 - (level - floor) / lead, 4) if lead > 0 else None,
+                "lost": lost,
+                "gain_lost": _share(clean_gain - gain, lead)[0],
+                "gain_lost_se": _share(clean_gain - gain, lead)[1],
             }
         )
     return {
@@ -116,6 +123,14 @@ def study(
         "rows": rows,
         "lost_se": lost_se,
     }
+
+
+def _share(less: NDArray[np.float64], lead: float) -> tuple[float | None, float | None]:
+    """Mean over users of what is less, in shares of the lead, and its standard error; None without lead."""
+    if lead <= 0:
+        return None, None
+    error = less.std(ddof=1) / np.sqrt(len(less))
+    return round(float(less.mean() / lead), 4), round(float(error / lead), 4)
 
 
 @refusing
@@ -140,10 +155,12 @@ def main(words: list[str] | None = None) -> int:
             row["way"], f"{row['srcc']:.3f}", f"{row['mae']:.3f}", f"{row['gain']:+.4f}",
             f"{row['gain_se']:.4f}", "" if row["lost"] is None else f"{row['lost']:+.0%}",
             "" if row["lost"] is None else f"{result['lost_se'][row['way']]:.0%}",
+            "" if row["lost"] is None else f"{row['gain_lost']:+.0%}",
+            "" if row["lost"] is None else f"{row['gain_lost_se']:.0%}",
         )
         for row in result["rows"]
     )  # fmt: skip
-    columns = ("way", "SRCC", "MAE", "gain", "±", "lost", "±")
+    columns = ("way", "SRCC", "MAE", "gain", "±", "lost", "±", "of gain", "±")
     return show(given.json, result, columns, rows, title=f"{result['users']} honest users")
 
 

@@ -57,7 +57,11 @@ def test_hostile_raters_are_none_of_the_judged(
 ) -> None:
     result = printed(hostile.main, str(pack), "--count", "30")
     assert [row["way"] for row in result["rows"]] == list(hostile.WAYS)
-    assert result["rows"][0]["lost"] == 0
+    clean = result["rows"][0]
+    assert clean["lost"] == clean["gain_lost"] == 0
+    for row in result["rows"]:
+        assert row["gain_lost"] == pytest.approx(1 - row["gain"] / clean["gain"], abs=1e-3)
+        assert row["lost"] == pytest.approx((clean["srcc"] - row["srcc"]) / clean["gain"], abs=1e-3)
     read = hostile.load_pack(pack, None, "appearance", 0)
     honest = set(range(10))
     absent = hostile.corrupt(read, "absent", honest, 0.2, 0)
