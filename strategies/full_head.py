@@ -43,6 +43,7 @@ class FullHeadStrategy:
     al. 2025), whose learned weights of attributes are never trained. Attributes share nothing: an attribute
     without scores keeps its head to the bit.
 
+    Memory to work in is kept from call to call, so one thread at a time may train with a strategy.
     Experiences and states lie on the CPU; users come to `config.device` a chunk at a time, so what is needed
     there does not grow with the number of users.
 
@@ -102,9 +103,16 @@ class FullHeadStrategy:
         Args:
             experience: Of U users.
             state: Of the same.
-            out: Where the new state goes: of as many users, and no longer needed. None: into new memory,
-                of which a fifteenth of the time is spent on the first touch.
+            out: Where the new state goes: of as many users, no longer needed, and not `state`. None: into
+                new memory, of which a fifteenth of the time is spent on the first touch.
+
+        Raises:
+            ConfigError: `out` is the memory of `state`.
         """
+        if out is not None and out["weight1"].data_ptr() == state["weight1"].data_ptr():
+            raise ConfigError(
+                "a new state may not be written over its own old one", "use two in turn"
+            )
         size = self._config.batch_size
         steps = (experience.rows.counts() + size - 1) // size
         result = out or {name: torch.empty_like(tensor) for name, tensor in state.items()}

@@ -242,6 +242,11 @@ def test_memory_of_an_old_state_may_be_written_over(
         return found
 
     assert all(map(same, states(reuse=False), states(reuse=True)))
+    strategy, feed = FullHeadStrategy(name, initial, CONFIG), make_feed()
+    state = strategy.initial_state(len(USERS))
+    experience = feed.step(dict.fromkeys(USERS, 3), state)
+    with pytest.raises(ConfigError, match="its own old one"):
+        strategy.train(experience, state, dict(state))
 
 
 @every_name
