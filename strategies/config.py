@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-STATES = 2
+STATES = 3
 """Version of what strategies keep at rest: states of another are trained anew."""
 
 
@@ -22,7 +22,7 @@ class StrategyConfig:
             head's errors rise.
         half_life: Rows of a user after which old ones weigh half, > 0.
         learning_rate: Of Adam.
-        epochs: Passes over an experience; with fewer than a hundred, ten ratings are not learned to the end.
+        epochs: Passes over an experience; after 60, ten ratings are not yet learned to the end.
         batch_size: New rows per step.
         memory_size: Rows that a replay memory holds.
         memory_batch_size: Memory rows added to each step.

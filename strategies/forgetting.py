@@ -183,7 +183,7 @@ def alarms(series: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whose Page-Hinkley test fires on its errors, bool [U]; series as `_newest_last` gives them.
 
     River decides. It is asked about those users only for whom the same sums, over all users at once, come
-    near the threshold, which is a user in a hundred where nothing drifts.
+    near the threshold.
     """
     result = np.zeros(len(series), dtype=bool)
     for u in np.flatnonzero(suspicious(series)):

@@ -104,7 +104,7 @@ class FullHeadStrategy:
             experience: Of U users.
             state: Of the same.
             out: Where the new state goes: of as many users, no longer needed, and not `state`. None: into
-                new memory, of which a fifteenth of the time is spent on the first touch.
+                new memory, whose first touch takes time.
 
         Raises:
             ConfigError: `out` is the memory of `state`.
@@ -118,8 +118,8 @@ class FullHeadStrategy:
         result = out or {name: torch.empty_like(tensor) for name, tensor in state.items()}
         still = torch.nonzero(steps == 0).reshape(-1)
         scatter(result, still, gather(state, still))
-        # The one for full chunks is kept for the next call: making its memory takes as long as a step.
-        learners = dict(self._learners)
+        # The one for full chunks is kept for the next call, for its memory; not if this one fails half-way.
+        learners, self._learners = self._learners, {}
         # Only users who need as many steps learn together: padding is never a step.
         for number in sorted(set(steps.tolist()) - {0}):
             for users in torch.split(torch.nonzero(steps == number).reshape(-1), self.chunk):
@@ -128,7 +128,7 @@ class FullHeadStrategy:
                 self._update(learners[len(users)], experience.take(users), users, state, result)
         for learner in learners.values():
             learner.release()
-        self._learners = {self.chunk: learners[self.chunk]} if self.chunk in learners else {}
+        self._learners = {size: learners[size] for size in learners if size == self.chunk}
         return result
 
     def scores(self, state: CohortState, x: Tensor) -> Tensor:

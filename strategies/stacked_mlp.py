@@ -208,7 +208,7 @@ class StackedMLP(nn.Module):
         torch.sum(error, dim=2, out=found[f"bias{self._hidden + 1}"])
 
     def _space(self, layer: int, part: str, shape: tuple[int, ...]) -> Tensor:
-        """Memory of a hidden layer, made once: to have it anew costs more than to compute what goes in."""
+        """Memory of a hidden layer, made once: its first touch may take longer than what goes in."""
         key = (layer, part, shape)
         if key not in self._spaces:
             self._spaces[key] = self._mean[0].new_empty(shape)

@@ -12,6 +12,8 @@ from paaplus.errors import ConfigError
 from strategies import STRATEGIES, StrategyConfig, check_plugins
 from strategies.config import STATES
 
+DEFAULT = StrategyConfig()
+
 
 class StrategySection(BaseModel):
     """How heads learn. Keys from `learning_rate` on concern the strategies trained by Adam."""
@@ -21,28 +23,31 @@ class StrategySection(BaseModel):
     name: str = Field("exact_ewc")
     experience_size: int = Field(10, ge=1, le=10_000, description="ratings in one experience")
     form: Literal["full", "low_rank", "diagonal"] = Field(
-        "full", description="how much of its Fisher information exact_ewc keeps"
+        DEFAULT.form, description="how much of its Fisher information exact_ewc keeps"
     )
-    rank: int = Field(8, ge=0, le=512, description="axes that low_rank keeps in full")
+    rank: int = Field(DEFAULT.rank, ge=0, le=512, description="axes that low_rank keeps in full")
     forgetting: Literal["none", "fixed", "drift"] = Field(
-        "none", description="of exact_ewc in full: by half_life, or when a user's errors rise"
+        DEFAULT.forgetting,
+        description="of exact_ewc in full: by half_life, or when a user's errors rise",
     )
-    half_life: float = Field(200.0, ge=1, le=1e6, description="ratings until old ones weigh half")
-    learning_rate: float = Field(0.05, gt=0, le=1)
-    epochs: int = Field(60, ge=1, le=1000)
-    batch_size: int = Field(32, ge=1, le=65_536)
-    memory_size: int = Field(64, ge=1, le=65_536)
-    memory_batch_size: int = Field(64, ge=1, le=65_536)
-    ewc_lambda: float = Field(1.0, ge=0)
-    ewc_decay: float = Field(1.0, gt=0, le=1)
+    half_life: float = Field(
+        DEFAULT.half_life, ge=1, le=1e6, description="ratings until old ones weigh half"
+    )
+    learning_rate: float = Field(DEFAULT.learning_rate, gt=0, le=1)
+    epochs: int = Field(DEFAULT.epochs, ge=1, le=1000)
+    batch_size: int = Field(DEFAULT.batch_size, ge=1, le=65_536)
+    memory_size: int = Field(DEFAULT.memory_size, ge=1, le=65_536)
+    memory_batch_size: int = Field(DEFAULT.memory_batch_size, ge=1, le=65_536)
+    ewc_lambda: float = Field(DEFAULT.ewc_lambda, ge=0)
+    ewc_decay: float = Field(DEFAULT.ewc_decay, gt=0, le=1)
     fisher: Literal["gaussian", "empirical"] = Field(
-        "gaussian", description="importances of EWC: of the model, or stock Avalanche's"
+        DEFAULT.fisher, description="importances of EWC: of the model, or stock Avalanche's"
     )
     robust: float | None = Field(
         None, gt=0, description="degrees of freedom of a robust loss, e.g. 4; null: none"
     )
-    seed: int = Field(0, ge=0)
-    device: str = Field("cpu", description="where heads are learned: cpu, cuda, cuda:1, …")
+    seed: int = Field(DEFAULT.seed, ge=0)
+    device: str = Field(DEFAULT.device, description="where heads are learned: cpu, cuda, cuda:1, …")
     plugins: tuple[str, ...] = Field((), description="further Avalanche plugins, by class name")
 
     @model_validator(mode="after")

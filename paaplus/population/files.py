@@ -1,4 +1,4 @@
-"""The file of a population model: safetensors, whole or not at all, and named by its content."""
+"""Reads the file of a population model: safetensors, named by its content."""
 
 from __future__ import annotations
 

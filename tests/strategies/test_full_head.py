@@ -250,6 +250,30 @@ def test_memory_of_an_old_state_may_be_written_over(
 
 
 @every_name
+def test_what_failed_half_way_leaves_no_trace(
+    name: str, initial: PhysiqueHeads, make_feed: Callable[..., Feed]
+) -> None:
+    strategy, feed = FullHeadStrategy(name, initial, CONFIG, chunk=2), make_feed()
+    state = strategy.initial_state(len(USERS))
+    state = strategy.train(feed.step(dict.fromkeys(USERS, 9), state), state)
+    experience = feed.step(dict.fromkeys(USERS, 9), state)
+    wanted = strategy.train(experience, state)
+    learner = strategy._learners[2]
+    steps, backward = iter(range(3)), learner.backward
+
+    def failing() -> None:
+        if next(steps, None) is None:
+            raise MemoryError("in the middle of the first chunk")
+        backward()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(learner, "backward", failing)
+        with pytest.raises(MemoryError):
+            strategy.train(experience, wanted)
+    assert same(strategy.train(experience, state), wanted)
+
+
+@every_name
 def test_the_same_again_gives_the_same(
     name: str, initial: PhysiqueHeads, make_feed: Callable[..., Feed]
 ) -> None:

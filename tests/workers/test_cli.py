@@ -12,7 +12,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from strategies import StrategyConfig
 from workers.cli import COMMANDS, cli, main
+from workers.strategy_config import StrategySection
 
 HEAVY = ("torch", "avalanche", "mlflow", "pandas", "matplotlib", "sqlalchemy", "numpy", "kafka")
 
@@ -115,6 +117,10 @@ def test_command_line_over_environment_over_page(
     assert body["home"] == "from_line"
     assert body["fleet"] == "environment"
     assert (body["strategy"]["epochs"], body["strategy"]["name"]) == (5, "naive")
+
+
+def test_strategies_have_one_set_of_defaults() -> None:
+    assert StrategySection().build() == StrategyConfig()
 
 
 @pytest.mark.parametrize("page", sorted(Path(__file__).parents[2].glob("configs/**/*.yaml")))
