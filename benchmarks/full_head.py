@@ -47,6 +47,7 @@ from streams.experiences import CohortExperience
 
 METHODS = ("floor", "floor_gaussian", "cohort", "cohort_gaussian", "stock_avalanche")
 ROWS, MEMORY, BATCH, EPOCHS = 64, 64, 32, 5
+WIDTHS = (1285, 512, 256, 1)
 CONFIG = StrategyConfig(
     learning_rate=1e-4, epochs=EPOCHS, batch_size=BATCH, memory_size=MEMORY, memory_batch_size=BATCH,
     ewc_lambda=1.0, ewc_decay=0.9, fisher="empirical",
@@ -162,7 +163,11 @@ def stack_importance(state: CohortState, user: int, model: Heads) -> dict[str, T
 
 
 def measure(
-    users: int, repeat: int, seed: int, widths: tuple[int, ...], tell: Callable[[str], None]
+    users: int = 4,
+    repeat: int = 7,
+    seed: int = 0,
+    widths: tuple[int, ...] = WIDTHS,
+    tell: Callable[[str], None] = lambda message: None,
 ) -> dict[str, Any]:
     """Medians over the repetitions.
 
@@ -209,7 +214,9 @@ def main(words: list[str] | None = None) -> int:
     parser = parser_of("full_head", __doc__)
     parser.add_argument("--users", type=int, default=4, help="in the cohort")
     parser.add_argument("--repeat", type=int, default=7, help="repetitions; the median counts")
-    parser.add_argument("--widths", default="1285,512,256,1", help="of a head, with commas")
+    parser.add_argument(
+        "--widths", default=",".join(map(str, WIDTHS)), help="of a head, with commas"
+    )
     given = parser.parse_args(words)
     torch.set_num_threads(1)
     widths = tuple(int(width) for width in given.widths.split(","))

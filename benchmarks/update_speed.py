@@ -7,6 +7,8 @@ step of the diagonal form (with its leading block), without a memory.
 
 Each method learns a sample of the users per repetition; repetitions of the methods take turns, so that a
 slow spell of the machine meets all alike. The weights of the three Adam methods are compared at the end.
+
+Full PhysiqueFrame heads follow, against stock and the machine's floor: see `benchmarks.full_head`.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks import full_head
 from benchmarks.frame import parser_of, show, working
 from benchmarks.rivals import StockUser, TorchUser
 from strategies.compact import LEADING
@@ -33,7 +36,7 @@ from streams.experiences import CohortExperience, RowBlock
 
 ROWS, OUTPUTS, EPOCHS, BATCH, MEMORY = 64, 3, 5, 32, 64
 LEARNING_RATE, PENALTY, DECAY, NOISE = 0.01, 1.0, 0.9, 1.0
-COHORT = {"cohort_adam": {128: 256, 1024: 32}, "closed_form": {128: 1024, 1024: 512}}
+COHORT = {"cohort_adam": {128: 256, 1024: 64}, "closed_form": {128: 1024, 1024: 512}}
 """Users in a cohort, by method and width: Adam comes back to the rows in every epoch and is fastest where
 they stay in the cache; the closed form passes over them once."""
 
@@ -216,6 +219,7 @@ def main(words: list[str] | None = None) -> int:
     widths = [int(d) for d in given.d.split(",")]
     with working("measuring") as status:
         result = measure(widths, given.repeat, given.seed, status.update)
+        result["full_head"] = full_head.measure(seed=given.seed, tell=status.update)
     columns = ("method", "d", "users/s", "x stock Avalanche")
     rows = (
         (
@@ -224,8 +228,13 @@ def main(words: list[str] | None = None) -> int:
         )
         for row in result["rows"]
     )  # fmt: skip
-    note = f"largest difference of the Adam methods' weights: {result['weights_differ']}"
-    return show(given.json, result, columns, rows, note, title="Updates per core")
+    notes = [f"largest difference of the Adam methods' weights: {result['weights_differ']}"]
+    notes += [
+        f"full heads, {row['method']}: {row['users_per_s']:.1f} users/s, "
+        f"{row['ratio_to_stock']:.1f} x stock, {row['floor_share']:.0%} of the floor"
+        for row in result["full_head"]["rows"]
+    ]
+    return show(given.json, result, columns, rows, *notes, title="Updates per core")
 
 
 if __name__ == "__main__":

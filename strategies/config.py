@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-STATES = 3
+STATES = 4
 """Version of what strategies keep at rest: states of another are trained anew."""
 
 
@@ -15,7 +15,7 @@ class StrategyConfig:
 
     Attributes:
         form: Of exact_ewc's Fisher information: `full` keeps all and is additive, `diagonal` keeps the least
-            state: the diagonal, but for the five axes that ratings tell most about; `low_rank` keeps `rank`
+            state: the diagonal, but for the 14 axes that ratings tell most about; `low_rank` keeps `rank`
             such axes in full.
         rank: See `form`.
         forgetting: Of exact_ewc in its full form: `none`, `fixed` by `half_life`, or `drift`, when the live
@@ -37,7 +37,7 @@ class StrategyConfig:
     """
 
     form: Literal["full", "low_rank", "diagonal"] = "full"
-    rank: int = 8
+    rank: int = 16
     forgetting: Literal["none", "fixed", "drift"] = "none"
     half_life: float = 200.0
     learning_rate: float = 0.05
