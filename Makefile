@@ -3,7 +3,9 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-export PYTHONDONTWRITEBYTECODE ?= 1
+# Bytecode is kept, else every process parses PyTorch anew; in .venv, not among the sources.
+export PYTHONDONTWRITEBYTECODE =
+export PYTHONPYCACHEPREFIX = $(CURDIR)/.venv/bytecode
 
 .PHONY: demo test check lock bench kafka clean
 

@@ -20,7 +20,7 @@ from strategies.penalties import GaussianEWC, PriorPenalty
 from strategies.reservoir import CohortReplay
 from strategies.stacked_mlp import StackedMLP
 from strategies.state import CohortState, Layout, empty_memory, gather, scatter
-from streams.experiences import CohortExperience, RowBlock
+from streams.experiences import CohortExperience, RowBlock, span_of
 
 REPLAYED = ("replay", "replay_ewc", "cumulative")
 CONSOLIDATED = ("ewc", "replay_ewc")
@@ -136,7 +136,7 @@ class FullHeadStrategy:
         parts = []
         for users in torch.split(torch.arange(len(state["weight1"]), device="cpu"), self.chunk):
             model = StackedMLP(len(users), self._initial, self._frozen)
-            model.bind(self._here(state, _span(users)))
+            model.bind(self._here(state, span_of(users)))
             rows = x.expand(len(users), -1, -1) if len(x) == 1 else x[users]
             parts.append(model(rows.to(self.device, self.dtype)).to(x.device))
         return torch.cat(parts)
@@ -166,7 +166,7 @@ class FullHeadStrategy:
         result: CohortState,
     ) -> None:
         """Train some users: their part of `state` into that of `result`."""
-        span, home = _span(users), result["weight1"]
+        span, home = span_of(users), result["weight1"]
         before = self._here(state, span)
         # Neighbours are trained where their new state lies: nothing is copied back.
         inside = isinstance(span, slice) and (home.device, home.dtype) == (self.device, self.dtype)
@@ -195,12 +195,6 @@ class FullHeadStrategy:
         return CohortExperience(
             experience.user_ids, rows, memory, experience.memory_key, experience.step
         )
-
-
-def _span(users: Tensor) -> slice | Tensor:
-    """What picks users, rising int64 [U'], out of a state: a slice, so views, where they are neighbours."""
-    first, last = int(users[0]), int(users[-1]) + 1
-    return slice(first, last) if last - first == len(users) else users
 
 
 def full_rows(x: Tensor, scores: Tensor, seq: Tensor, *, weights: Tensor | None = None) -> RowBlock:

@@ -17,8 +17,8 @@ class CohortModel(Protocol):
     """What the template and the plugins ask of a model; an `nn.Module`.
 
     The cohort's loss is a sum of L independent losses. Every parameter has leading dimension L, in one order.
-    `gradients` and `information` are of the rows of the last call; what they return may be overwritten by
-    the next.
+    `gradients` and `information` are of the rows of the last call. What either returns may be overwritten by
+    the next; that of `gradients` is the same memory at every call.
     """
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -58,6 +58,7 @@ class StackedHead(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(weight.clone())
         self._x = weight.new_zeros(0)
+        self._gradient = torch.empty_like(weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores [B, n, o] of rows x [B, n, d]."""
@@ -78,12 +79,12 @@ class StackedHead(nn.Module):
 
     def gradients(self, upstream: Tensor, less: Tensor | None = None) -> list[Tensor]:
         """Of the matrix."""
-        gradient = torch.bmm(upstream.transpose(1, 2), self._x)
-        return [gradient if less is None else gradient.sub_(less)]
+        torch.bmm(upstream.transpose(1, 2), self._x, out=self._gradient)
+        return [self._gradient if less is None else self._gradient.sub_(less)]
 
     def shares(self, upstream: Tensor) -> Tensor:
         """The gradient itself."""
-        return self.gradients(upstream)[0]
+        return self.gradients(upstream)[0].clone()
 
     def information(self, w: Tensor) -> list[Tensor]:
         """Of the matrix: exact, and the same for all weights."""

@@ -59,7 +59,7 @@ class GaussianEWC(SupervisedPlugin):
         self._anchor: list[Tensor] = []
         self._bound = False
         self._penalties: list[Penalty] = []
-        self._blocks: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._blocks: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         self._room: list[list[Tensor]] = []
         self._away = torch.empty(0)
 
@@ -90,13 +90,13 @@ class GaussianEWC(SupervisedPlugin):
     def after_backward(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Add the penalty's gradient."""
         if not self._blocks:  # views of the same memory in every step: made once
+            gradients = blocks([p.grad for p in strategy.parameters if p.grad is not None])
             weights, anchors = blocks(strategy.model.weights()), blocks(self._anchor)
-            self._blocks = list(zip(weights, anchors, self._differences(weights), strict=True))
+            room = self._differences(weights)
+            self._blocks = list(zip(gradients, weights, anchors, room, strict=True))
             self._penalties = [Penalty(blocks(p.stiffness), p.pull) for p in self._penalties]
         stiffnesses = self._penalties[strategy.clock.train_epoch_iterations].stiffness
-        gradients = blocks([p.grad for p in strategy.parameters if p.grad is not None])
-        parts = zip(gradients, stiffnesses, self._blocks, strict=True)
-        for gradient, stiffness, (here, there, away) in parts:
+        for stiffness, (gradient, here, there, away) in zip(stiffnesses, self._blocks, strict=True):
             torch.sub(here, there, out=away)
             gradient.addcmul_(stiffness, away, value=2 * self._penalty)
 
@@ -157,9 +157,7 @@ class EmpiricalEWC(GaussianEWC):
         model = strategy.model
         new = batches(strategy.experience.rows, strategy.train_mb_size)
         for n, (x, y, w, _) in enumerate(new):
-            scores = model(x).requires_grad_()
-            loss = cohort_loss(*map(model.per_loss, (scores, y, w)))
-            (upstream,) = torch.autograd.grad(loss, scores)
+            _, upstream = cohort_loss(model, model(x), y, w)
             gradients = model.gradients(upstream)
             parts = zip(*map(blocks, (self.importance, gradients, self._after)), strict=True)
             for before, gradient, after in parts:

@@ -32,6 +32,7 @@ class CohortReplay(SupervisedPlugin):
         self._batch_size = batch_size
         self._seed = seed
         self.memory: tuple[Tensor, Tensor] | None = None
+        self._room: dict[tuple[int, int], Tensor] = {}
 
     def before_training_exp(self, strategy: CohortTemplate, **kwargs: Any) -> None:
         """Join each batch of new rows with the next batch of the memory, which starts over at its end."""
@@ -53,7 +54,7 @@ class CohortReplay(SupervisedPlugin):
         for step, batch in enumerate(new):
             chosen = step % own
             if bool((chosen == chosen[0]).all()):  # memories of one length: no user is picked apart
-                result.append(_behind(batch, old[int(chosen[0])][:3]))
+                result.append(self._behind(step, batch, old[int(chosen[0])][:3]))
                 continue
             replayed = [torch.zeros_like(part) for part in old[0][:3]]
             for number, parts in enumerate(old):
@@ -62,14 +63,24 @@ class CohortReplay(SupervisedPlugin):
                 blocks = blocks_of(users, per_user)
                 for target, part in zip(replayed, parts[:3], strict=True):
                     target[blocks, : part.shape[1]] = part[blocks]
-            result.append(_behind(batch, replayed))
+            result.append(self._behind(step, batch, replayed))
         return result
 
+    def _behind(self, step: int, new: Batch, old: Sequence[Tensor]) -> Batch:
+        """Rows x, y, w of `old` behind those of `new`; in memory that is made once for all experiences."""
+        x, y, w = (
+            torch.cat(pair, dim=1, out=self._space(step, part, pair))
+            for part, pair in enumerate(zip(new[:3], old, strict=True))
+        )
+        return x, y, w, new[3]
 
-def _behind(new: Batch, old: Sequence[Tensor]) -> Batch:
-    """Rows x, y, w of `old` behind those of `new`."""
-    x, y, w = (torch.cat(pair, dim=1) for pair in zip(new[:3], old, strict=True))
-    return x, y, w, new[3]
+    def _space(self, step: int, part: int, pair: tuple[Tensor, Tensor]) -> Tensor:
+        first, second = (tensor.shape for tensor in pair)
+        shape = (first[0], first[1] + second[1], *first[2:])
+        found = self._room.get((step, part))
+        if found is None or found.shape != shape:
+            found = self._room[step, part] = pair[0].new_empty(shape)
+        return found
 
 
 def update_reservoirs(experience: CohortExperience, size: int, seed: int) -> tuple[Tensor, Tensor]:

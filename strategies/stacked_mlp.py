@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from paaplus.physique_head import BATCH_NORM_EPS, SCALE
 from strategies.products import joined, outer
 
+SHARED = ("error", "above")
+"""Parts of a hidden layer's memory of which shares are made."""
+
 
 class Trace(NamedTuple):
     """What the way back needs of a hidden layer.
@@ -154,7 +157,7 @@ class StackedMLP(nn.Module):
     def shares(self, upstream: Tensor) -> list[Share]:
         """What `gradients` are made of, by layer, for good; a hundredth of their size."""
         shares = self._shares(upstream)
-        self._spaces = {}
+        self._spaces = {key: kept for key, kept in self._spaces.items() if key[1] not in SHARED}
         return shares
 
     def _shares(self, upstream: Tensor) -> list[Share]:
@@ -162,12 +165,8 @@ class StackedMLP(nn.Module):
         shares = [Share({"bias": error.sum(dim=2)}, error, self._trace[-1].above)]
         weight = self._last[0]
         for n in reversed(range(self._hidden)):
-            below, product, slope, above = self._trace[n]
-            # From the one output down, a single row is on one side: no matrix product is needed.
-            down, here = weight.transpose(1, 2), self._space(n, "error", above.shape)
-            multiply = torch.mul if down.shape[2] == 1 else torch.bmm
-            error = multiply(down, error, out=here)
-            torch.ops.aten.threshold_backward.grad_input(error, above, 0, grad_input=error)
+            below, product, slope, _ = self._trace[n]
+            error = self._down(n, weight, error)
             weight, bias, _, _ = self._layers[n]
             centred, total = bias - self._mean[n], error.sum(dim=2)
             along = torch.mul(error, product, out=self._space(n, "along", error.shape))
@@ -188,24 +187,41 @@ class StackedMLP(nn.Module):
         """
         found = self._memory()
         rows, error = self._rows(w), self._logistic()
-        self._top(found, rows * error**2, self._trace[-1].above ** 2)
+        top, squared = self._hidden + 1, rows * error**2
+        torch.sum(squared, dim=2, out=found[f"bias{top}"])
+        outer(found[f"weight{top}"], squared, self._square(self._hidden, self._trace[-1].above))
         weight = self._last[0]
         for n in reversed(range(self._hidden)):
             below, product, slope, above = self._trace[n]
-            error = torch.ops.aten.threshold_backward(weight.transpose(1, 2) @ error, above, 0)
+            error = self._down(n, weight, error)
             weight, bias, _, _ = self._layers[n]
-            squared, centred = rows * error**2, (bias - self._mean[n])[:, :, None]
+            squared, along = (self._space(n, part, above.shape) for part in ("squared", "along"))
+            torch.mul(error, error, out=squared).mul_(rows)
             torch.sum(squared, dim=2, out=found[f"shift{n + 1}"])
             torch.mul(found[f"shift{n + 1}"], slope**2, out=found[f"bias{n + 1}"])
-            along = (squared * (product + centred) ** 2).sum(dim=2)
-            torch.mul(along, self._factor[n] ** 2, out=found[f"scale{n + 1}"])
-            outer(found[f"weight{n + 1}"], squared * (slope**2)[:, :, None], below**2)
-            error = error * slope[:, :, None]
+            torch.add(product, (bias - self._mean[n])[:, :, None], out=along).square_()
+            torch.sum(along.mul_(squared), dim=2, out=found[f"scale{n + 1}"])
+            found[f"scale{n + 1}"].mul_(self._factor[n] ** 2)
+            squared.mul_((slope**2)[:, :, None])
+            outer(found[f"weight{n + 1}"], squared, self._square(n, below))
+            error.mul_(slope[:, :, None])
         return self._found
 
-    def _top(self, found: dict[str, Tensor], error: Tensor, below: Tensor) -> None:
-        outer(found[f"weight{self._hidden + 1}"], error, below)
-        torch.sum(error, dim=2, out=found[f"bias{self._hidden + 1}"])
+    def _down(self, n: int, weight: Tensor, error: Tensor) -> Tensor:
+        """Derivatives by what hidden layer n puts out before its relu, of those by what reads it."""
+        above, down = self._trace[n].above, weight.transpose(1, 2)
+        here = self._space(n, "error", above.shape)
+        # From the one output down, a single row is on one side: no matrix product is needed.
+        (torch.mul if down.shape[2] == 1 else torch.bmm)(down, error, out=here)
+        torch.ops.aten.threshold_backward.grad_input(here, above, 0, grad_input=here)
+        return here
+
+    def _square(self, n: int, below: Tensor) -> Tensor:
+        """Squares of what layer n reads, in the order in which that lies in memory."""
+        if n == 0:
+            rows = below.transpose(1, 2)
+            return torch.mul(rows, rows, out=self._space(n, "below", rows.shape)).transpose(1, 2)
+        return torch.mul(below, below, out=self._space(n, "below", below.shape))
 
     def _space(self, layer: int, part: str, shape: tuple[int, ...]) -> Tensor:
         """Memory of a hidden layer, made once: its first touch may take longer than what goes in."""

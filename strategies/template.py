@@ -61,6 +61,7 @@ class CohortTemplate(SupervisedTemplate):
             )
         self.less: Any = None
         """What the model's gradients are less by in the next step."""
+        self._upstream = torch.empty(0)
         # Without metrics it only takes time: in the engine's inner loop, a twentieth.
         self.plugins.remove(self.evaluator)
 
@@ -89,20 +90,15 @@ class CohortTemplate(SupervisedTemplate):
     def _unpack_minibatch(self) -> None:
         """Batches are on the device already."""
 
-    def forward(self) -> Tensor:
-        """Scores of the current batch: a leaf, at which the way back begins."""
-        scores: Tensor = self.model(self.mbatch[0])
-        return scores.requires_grad_()
-
     def criterion(self) -> Tensor:
-        """Sum over losses of the weighted mean squared error."""
+        """Sum over losses of the weighted mean squared error; its derivative is kept for the way back."""
         _, y, w, _ = self.mbatch
-        return cohort_loss(*map(self.model.per_loss, (self.mb_output, y, w)))
+        loss, self._upstream = cohort_loss(self.model, self.mb_output, y, w)
+        return loss
 
     def backward(self) -> None:
         """The gradient of the loss by every weight."""
-        (upstream,) = torch.autograd.grad(self.loss, self.mb_output)
-        gradients = self.model.gradients(upstream, self.less)
+        gradients = self.model.gradients(self._upstream, self.less)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
 
@@ -124,16 +120,22 @@ class ExactTemplate(CohortTemplate):
         self.dataloader = []
 
 
-def cohort_loss(output: Tensor, y: Tensor, w: Tensor) -> Tensor:
-    """Sum over blocks of (sum of w (output - y)^2) / (sum of w), a block without scores counting 0.
+def cohort_loss(model: CohortModel, output: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum over the model's losses of (sum of w (output - y)^2) / (sum of w), one without scores counting 0.
 
     Args:
+        model: Knows which scores count in which loss.
         output: [B, n, o], scores; y and w of the same shape.
         y: See `output`.
         w: See `output`.
+
+    Returns:
+        The loss, and its derivative by the scores, [B, n, o].
     """
-    squared = (w * (output - y) ** 2).sum(dim=(1, 2))
-    return (squared / w.sum(dim=(1, 2)).clamp(min=torch.finfo(w.dtype).tiny)).sum()
+    total = model.per_loss(w).sum(dim=(1, 2)).clamp(min=torch.finfo(w.dtype).tiny)
+    error = output - y
+    pull = w * model.per_score(total.reciprocal()) * error
+    return (pull * error).sum(), 2 * pull
 
 
 def batches(rows: RowBlock, size: int) -> list[Batch]:

@@ -40,13 +40,16 @@ class RowBlock:
         self.x, self.y, self.w, self.seq = x, y, w, seq
 
     def take(self, users: Tensor, most: int) -> RowBlock:
-        """The blocks of some users [U'], and their first `most` rows."""
+        """The blocks of some users [U'], and their first `most` rows; views if they are neighbours."""
         per_user = len(self.x) // max(len(self.seq), 1)
-        blocks = blocks_of(users, per_user)
-        cut = slice(most)
+        span, cut = span_of(users), slice(most)
+        if isinstance(span, slice):
+            blocks: slice | Tensor = slice(span.start * per_user, span.stop * per_user)
+        else:
+            blocks = blocks_of(users, per_user)
         return RowBlock(
             self.x[blocks][:, cut], self.y[blocks][:, cut], self.w[blocks][:, cut],
-            self.seq[users][:, cut],
+            self.seq[span][:, cut],
         )  # fmt: skip
 
     def to(self, device: str | torch.device, dtype: torch.dtype) -> RowBlock:
@@ -62,6 +65,15 @@ class RowBlock:
 def blocks_of(users: Tensor, each: int) -> Tensor:
     """Numbers of the blocks of some users [U'] with so many each: int64 [U' * each]."""
     return (users[:, None] * each + torch.arange(each, device=users.device)).reshape(-1)
+
+
+def span_of(users: Tensor) -> slice | Tensor:
+    """What picks users int64 [U'] out of a tensor: a slice, so a view, where they are rising neighbours."""
+    if not len(users):
+        return slice(0, 0)
+    first, last = int(users[0]), int(users[-1]) + 1
+    neighbours = last - first == len(users) and bool((users.diff() == 1).all())
+    return slice(first, last) if neighbours else users
 
 
 class CohortExperience(DatasetExperience):

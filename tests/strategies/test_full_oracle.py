@@ -259,9 +259,10 @@ def no_replay(self: Any, new: Any, experience: Any) -> Any:
     return list(new)
 
 
-def mean_over_attributes(output: Tensor, y: Tensor, w: Tensor) -> Tensor:
+def mean_over_attributes(model: Any, output: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     """The mean over losses, where the sum is right."""
-    return cohort_loss(output, y, w) / len(output)
+    loss, upstream = cohort_loss(model, output, y, w)
+    return loss / output.shape[2], upstream / output.shape[2]
 
 
 def no_logistic(self: Any) -> Tensor:

@@ -269,14 +269,16 @@ def no_replay(self: Any, new: Any, experience: Any) -> Any:
     return list(new)
 
 
-def mean_over_users(output: Tensor, y: Tensor, w: Tensor) -> Tensor:
+def mean_over_users(model: Any, output: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     """The mean over users, where the sum is right: EWC weighs more and importances shrink."""
-    return strategies_cohort_loss(output, y, w) / len(output)
+    loss, upstream = strategies_cohort_loss(model, output, y, w)
+    return loss / len(output), upstream / len(output)
 
 
-def padding_counts(output: Tensor, y: Tensor, w: Tensor) -> Tensor:
+def padding_counts(model: Any, output: Tensor, y: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     """Padded rows taken for rows."""
-    return (w * (output - y) ** 2).mean(dim=(1, 2)).sum()
+    pull = w * (output - y) / w[0].numel()
+    return (pull * (output - y)).sum(), 2 * pull
 
 
 def no_decay(self: Any, strategy: Any, **kwargs: Any) -> None:
