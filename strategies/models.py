@@ -50,13 +50,13 @@ class StackedHead(nn.Module):
     """Linear heads of a cohort, without a bias (the first regressor is 1). One loss per block: L = B.
 
     Args:
-        weight: [B, o, d], one matrix per block. This layout, that of `nn.Linear`, makes the product with
-            few outputs many times faster than [B, d, o].
+        weight: [B, o, d], one matrix per block, trained where it lies. This layout, that of `nn.Linear`,
+            makes the product with few outputs many times faster than [B, d, o].
     """
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight.clone())
+        self.weight = nn.Parameter(weight)
         self._x = weight.new_zeros(0)
         self._gradient = torch.empty_like(weight)
 

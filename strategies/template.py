@@ -44,7 +44,7 @@ class CohortTemplate(SupervisedTemplate):
         batch_size: int,
         plugins: Sequence[SupervisedPlugin] = (),
     ) -> None:
-        model: Any = StackedHead(weight) if isinstance(weight, Tensor) else weight
+        model: Any = StackedHead(weight.clone()) if isinstance(weight, Tensor) else weight
         self.parameters: list[nn.Parameter] = list(model.parameters())
         first = self.parameters[0]
         fused = first.dtype in (torch.float32, torch.float64)
@@ -113,7 +113,8 @@ class ExactTemplate(CohortTemplate):
     """
 
     def __init__(self, *, weight: Tensor) -> None:
-        super().__init__(weight=weight, learning_rate=1.0, epochs=1, batch_size=1)
+        # No copy is needed: new weights are put in the place of the old.
+        super().__init__(weight=StackedHead(weight), learning_rate=1.0, epochs=1, batch_size=1)
 
     def make_train_dataloader(self, **kwargs: Any) -> None:
         """There are no batches."""
