@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paaplus.store.rows import Rows
 from streams.experiences import CohortExperience, ExperienceStream, build_experience
@@ -63,6 +65,23 @@ def test_memories_keep_their_order() -> None:
     assert part.user_ids == ("u1",)
     assert part.memory.seq.tolist() == [[2, 1]]
     assert part.memory_key.tolist() == [[0.6, 0.5]]
+
+
+@given(st.lists(st.integers(0, 3), max_size=6))
+def test_any_users_are_taken_as_one_by_one(users: list[int]) -> None:
+    """Neighbours are views and others copies: the rows are the same."""
+    new, psi = rows([2, 0, 3, 1])
+    whole = build_experience(new, psi, step=np.arange(4))
+    part = whole.take(torch.tensor(users, dtype=torch.int64))
+    assert part.user_ids == tuple(f"u{u}" for u in users)
+    assert part.step.tolist() == users
+    for place, u in enumerate(users):
+        n = int(whole.rows.counts()[u])
+        assert part.rows.seq[place, :n].tolist() == whole.rows.seq[u, :n].tolist()
+        for a in range(3):
+            for name in "xyw":
+                taken, there = getattr(part.rows, name), getattr(whole.rows, name)
+                assert torch.equal(taken[3 * place + a, :n], there[3 * u + a, :n])
 
 
 class Endless:
